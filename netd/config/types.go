@@ -1,0 +1,141 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Schema is the only file format this version reads; every file names it.
+const Schema = 1
+
+// Config is a checked file, with defaults filled in and one [[device]] applied.
+// Everything in it is valid and consistent: who holds a Config need not check it.
+type Config struct {
+	Gateway    Gateway
+	Uplinks    []Uplink
+	BGP        BGP
+	Pools      []Pool
+	Workloads  []Workload
+	Management Management
+}
+
+// Gateway is the box itself.
+type Gateway struct {
+	// Name is the host name: an RFC 1123 label, at most 63 octets.
+	Name string
+}
+
+// Uplink is a link toward a ToR.
+type Uplink struct {
+	// Name is what the link is called in this file, in logs and in the kernel
+	// (at most 15 octets): the matched link is renamed to it.
+	Name string
+	// Match says which of the box's links it is: by the kernel's (or the
+	// board's) name or by MAC address; exactly one is set.
+	Match LinkMatch
+	// Addresses are the static addresses with their prefix length. Empty if DHCP.
+	Addresses []netip.Prefix
+	// DHCP asks a DHCPv4 server (RFC 2131) for address, router and MTU.
+	DHCP bool
+	// Router is the static default route's next hop; invalid means none.
+	Router netip.Addr
+	// MTU in octets, 576 to 9216 (default 1500).
+	MTU int
+}
+
+// LinkMatch finds one of the box's links.
+type LinkMatch struct {
+	Name string
+	MAC  net.HardwareAddr
+}
+
+// BGP is the speaker.
+type BGP struct {
+	// AS is this gateway's autonomous system, 1 to 4294967294 (RFC 6793, RFC 7607).
+	AS uint32
+	// RouterID; invalid means the first uplink's first IPv4 address.
+	RouterID netip.Addr
+	// Port is the TCP port to listen on (default 179).
+	Port uint16
+	// HoldTime (RFC 4271 section 4.2): 3 s to 18h12m15s (default 9 s). The
+	// keepalive interval is a third of it.
+	HoldTime time.Duration
+	// ConnectRetry is the time between connection attempts, 1 s to 5 m (default 5 s).
+	ConnectRetry time.Duration
+	// RestartTime (RFC 4724): how long peers keep our routes while the speaker
+	// restarts, 0 (off) to 4095 s (default 120 s).
+	RestartTime time.Duration
+	// Peers are the ToRs.
+	Peers []Peer
+	// GatewayPeers are the other gateways: their next hop is kept, so that
+	// their blocks can be reached directly or through the tunnel.
+	GatewayPeers []Peer
+}
+
+// Peer is one BGP session.
+type Peer struct {
+	Name    string
+	Address netip.Addr
+	AS      uint32
+	// MaxPrefixes ends the session when the peer sends more (default 10000).
+	MaxPrefixes uint32
+}
+
+// Mode says when a pool's traffic to other gateways is encapsulated.
+type Mode string
+
+// The modes are Calico's.
+const (
+	// ModeNever: native routes only.
+	ModeNever Mode = "never"
+	// ModeCrossSubnet: IPIP where the fabric does not offer the prefix and the
+	// owner is not on a connected subnet (the default).
+	ModeCrossSubnet Mode = "cross-subnet"
+	// ModeAlways: IPIP to every known gateway.
+	ModeAlways Mode = "always"
+)
+
+// Pool is a range that pods of all gateways get their addresses from.
+type Pool struct {
+	Name   string
+	Prefix netip.Prefix
+	// Block is this gateway's share of Prefix; it is announced by BGP.
+	Block netip.Prefix
+	Mode  Mode
+}
+
+// Workload is what the gateway runs, as Replicas pods.
+type Workload struct {
+	// Name is an RFC 1123 label; the pods are called NAME-0, NAME-1, …
+	Name string
+	// Image is the file name of an OCI archive in the image's folder of images
+	// (in the builder: relative to the TOML file or to --images).
+	Image string
+	// Command replaces the image's entrypoint, Args its command; nil keeps it.
+	Command []string
+	Args    []string
+	Env     map[string]string
+	// Replicas is the number of pods, 0 to 250 (default 1).
+	Replicas int
+}
+
+// Management is how a person reaches the box.
+type Management struct {
+	// ConsolePassword is root's crypt(5) hash ($5$, $6$ or $y$) for the login on
+	// the serial console; empty means that nobody can log in there.
+	ConsolePassword string
+}
+
+// Identity is what [[device]] tables are matched against: the box that reads
+// the file. Unknown parts are empty.
+type Identity struct {
+	// Name is given by the image (netd.name=… on the kernel's command line, or
+	// netd check --device) .
+	Name string
+	// Serial is the firmware's serial number (SMBIOS product serial, or the
+	// device tree's serial-number).
+	Serial string
+	// MACs are the permanent addresses of the box's links.
+	MACs []net.HardwareAddr
+}
