@@ -1,0 +1,282 @@
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Kind is how a route carries its packets.
+type Kind string
+
+// The kinds of route, in the words that `netd routes` prints.
+const (
+	Pod       Kind = "pod"       // to a pod of this gateway
+	Blackhole Kind = "blackhole" // the unused part of an own block
+	Native    Kind = "native"    // to a next hop on a connected subnet
+	IPIP      Kind = "ipip"      // through the tunnel to another gateway
+)
+
+// Mode says when traffic to other gateways is encapsulated.
+type Mode int
+
+// The modes, as in Calico.
+const (
+	CrossSubnet Mode = iota
+	Never
+	Always
+)
+
+// Pool is a range of pod addresses.
+type Pool struct {
+	Prefix netip.Prefix
+	Mode   Mode
+}
+
+// LocalPod is a pod of this gateway that has its link.
+type LocalPod struct {
+	Name    string
+	Address netip.Addr
+	Link    string
+}
+
+// Path is one way to a prefix that a peer has told us.
+type Path struct {
+	Prefix  netip.Prefix `json:"prefix"`
+	NextHop netip.Addr   `json:"next_hop"`
+	Peer    string       `json:"peer"`
+	// Rank is BGP's own order among the paths of the prefix; 0 is its best.
+	Rank   int      `json:"rank"`
+	ASPath []uint32 `json:"as_path"`
+	// Stale: the peer is restarting and its paths are kept meanwhile (RFC 4724).
+	Stale bool `json:"stale,omitempty"`
+}
+
+// Hop is what the kernel says about a next hop.
+type Hop struct {
+	// Connected: on the subnet of an uplink, which is Link.
+	Connected bool
+	Link      string
+	// Carrier: packets can pass on Link.
+	Carrier bool
+	// Via is the router on the way to a next hop that is not connected.
+	Via netip.Addr
+	// Tunnel: the kernel would send through our own tunnel to get there.
+	Tunnel bool
+	// Error says why the kernel has no way; empty if it has one.
+	Error string
+}
+
+// Facts is all that Plan looks at.
+type Facts struct {
+	Pools  []Pool
+	Blocks []netip.Prefix // that this gateway owns
+	Pods   []LocalPod
+	Paths  []Path
+	// Hops has an entry for each next hop of Paths.
+	Hops map[netip.Addr]Hop
+	// Gateways are the known gateways' addresses and names.
+	Gateways map[netip.Addr]string
+	// Peers are the addresses that BGP sessions run to.
+	Peers []netip.Addr
+	// Tunnel is the name of the ipip link; empty if there is none.
+	Tunnel string
+	// Source is this gateway's own address.
+	Source netip.Addr
+}
+
+// Route is a planned route.
+type Route struct {
+	Prefix netip.Prefix `json:"prefix"`
+	Kind   Kind         `json:"kind"`
+	// NextHop is invalid for pods and blackholes.
+	NextHop netip.Addr `json:"next_hop,omitzero"`
+	Link    string     `json:"link,omitempty"`
+	// Source is the preferred source address.
+	Source netip.Addr `json:"source,omitzero"`
+}
+
+// Candidate is a path that was considered, and what became of it.
+type Candidate struct {
+	Path
+	// Kind is what the path's route would be; empty if it can not be one.
+	Kind   Kind   `json:"kind,omitempty"`
+	Reason string `json:"reason"`
+	Chosen bool   `json:"chosen"`
+
+	class int
+	link  string
+}
+
+// Decision is the outcome for one prefix.
+type Decision struct {
+	Prefix netip.Prefix `json:"prefix"`
+	// Route is nil if the prefix gets no route.
+	Route      *Route      `json:"route"`
+	Reason     string      `json:"reason"`
+	Candidates []Candidate `json:"candidates,omitempty"`
+}
+
+// Plan decides for every prefix of f; the result is ordered by prefix.
+func Plan(f Facts) []Decision {
+	var plan []Decision
+	podAt := map[netip.Prefix]bool{}
+	for _, p := range f.Pods {
+		prefix := netip.PrefixFrom(p.Address, p.Address.BitLen())
+		podAt[prefix] = true
+		plan = append(plan, Decision{
+			Prefix: prefix,
+			Route:  &Route{Prefix: prefix, Kind: Pod, Link: p.Link},
+			Reason: "pod " + p.Name + " of this gateway",
+		})
+	}
+	for _, b := range f.Blocks {
+		// A block of one address must not hide its own pod (calico #2624).
+		if !podAt[b] {
+			plan = append(plan, Decision{
+				Prefix: b,
+				Route:  &Route{Prefix: b, Kind: Blackhole},
+				Reason: "own block: what no pod uses is dropped, not sent back to the fabric",
+			})
+		}
+	}
+	for _, paths := range byPrefix(f.Paths) {
+		plan = append(plan, f.decide(paths))
+	}
+	slices.SortStableFunc(plan, func(a, b Decision) int { return comparePrefix(a.Prefix, b.Prefix) })
+	return plan
+}
+
+func comparePrefix(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+// byPrefix groups paths by prefix, both in a fixed order.
+func byPrefix(paths []Path) [][]Path {
+	sorted := slices.Clone(paths)
+	slices.SortStableFunc(sorted, func(a, b Path) int {
+		return cmp.Or(comparePrefix(a.Prefix, b.Prefix), cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.Peer, b.Peer))
+	})
+	var groups [][]Path
+	for i, p := range sorted {
+		if i == 0 || p.Prefix != sorted[i-1].Prefix {
+			groups = append(groups, nil)
+		}
+		groups[len(groups)-1] = append(groups[len(groups)-1], p)
+	}
+	return groups
+}
+
+// decide chooses among the paths of one prefix.
+func (f *Facts) decide(paths []Path) Decision {
+	d := Decision{Prefix: paths[0].Prefix}
+	mode, refusal := f.admit(d.Prefix)
+	best := -1
+	for _, p := range paths {
+		c := Candidate{Path: p, Reason: refusal}
+		if refusal == "" {
+			f.classify(&c, mode)
+		}
+		d.Candidates = append(d.Candidates, c)
+		if c.Kind != "" && (best < 0 || c.class < d.Candidates[best].class) {
+			best = len(d.Candidates) - 1
+		}
+	}
+	if best < 0 {
+		d.Reason = "no route: " + d.Candidates[0].Reason
+		if refusal == "" && len(paths) > 1 {
+			d.Reason = "no route: none of its paths can be used"
+		}
+		return d
+	}
+	chosen := &d.Candidates[best]
+	chosen.Chosen = true
+	d.Reason = chosen.Reason
+	d.Route = &Route{
+		Prefix: d.Prefix, Kind: chosen.Kind, NextHop: chosen.NextHop, Link: chosen.link, Source: f.Source,
+	}
+	return d
+}
+
+// admit tells whether a learned prefix may have a route at all, and if so in
+// which mode; otherwise it says why not.
+func (f *Facts) admit(p netip.Prefix) (Mode, string) {
+	for _, own := range f.Blocks {
+		if own.Bits() <= p.Bits() && own.Contains(p.Addr()) {
+			return 0, fmt.Sprintf("inside %s, which this gateway owns", own)
+		}
+	}
+	if p.Bits() == 0 {
+		return Never, ""
+	}
+	for _, peer := range f.Peers {
+		if p.Contains(peer) {
+			return 0, fmt.Sprintf("covers the peer %s, whose session would then run over its own routes", peer)
+		}
+	}
+	for _, pool := range f.Pools {
+		if pool.Prefix.Bits() <= p.Bits() && pool.Prefix.Contains(p.Addr()) {
+			return pool.Mode, ""
+		}
+	}
+	return 0, "outside every pool"
+}
+
+// classify says what a path would be, of which class (the lowest wins), and why.
+func (f *Facts) classify(c *Candidate, mode Mode) {
+	hop := f.Hops[c.NextHop]
+	name, gateway := f.Gateways[c.NextHop]
+	tunnel, why := f.tunnel(gateway, mode, hop)
+	switch {
+	case gateway && c.Prefix.Bits() == 0:
+		c.Reason = fmt.Sprintf("a default route from gateway %s: only ToRs give one", name)
+	case mode == Always && tunnel:
+		c.Kind, c.class, c.link = IPIP, 0, f.Tunnel
+		c.Reason = fmt.Sprintf("gateway %s; the pool's mode is always", name)
+	case hop.Connected && !hop.Carrier:
+		c.Reason = fmt.Sprintf("next hop %s is on %s, which has no carrier", c.NextHop, hop.Link)
+	case hop.Connected && gateway:
+		c.Kind, c.class, c.link = Native, 1, hop.Link
+		c.Reason = fmt.Sprintf("gateway %s is on the subnet of %s", name, hop.Link)
+	case hop.Connected:
+		c.Kind, c.class, c.link = Native, 2, hop.Link
+		c.Reason = fmt.Sprintf("%s routes it: next hop %s is on the subnet of %s", c.Peer, c.NextHop, hop.Link)
+	case tunnel:
+		c.Kind, c.class, c.link = IPIP, 3, f.Tunnel
+		c.Reason = fmt.Sprintf("gateway %s is in another subnet, and the fabric is not used", name)
+	default:
+		c.Reason = why
+	}
+}
+
+// tunnel tells whether a next hop can be reached through the tunnel, or why not.
+func (f *Facts) tunnel(gateway bool, mode Mode, hop Hop) (bool, string) {
+	switch {
+	case hop.Error != "":
+		return false, "next hop unreachable: " + hop.Error
+	case !gateway:
+		return false, "next hop is not on a connected subnet, and it is no known gateway"
+	case mode == Never:
+		return false, "next hop is in another subnet, and the pool's mode is never"
+	case f.Tunnel == "":
+		return false, "next hop is in another subnet, and there is no tunnel link"
+	case hop.Tunnel:
+		return false, "next hop would itself be reached through the tunnel"
+	}
+	return true, ""
+}
+
+// Covering returns the decision of the longest prefix that contains p, or nil.
+func Covering(plan []Decision, p netip.Prefix) *Decision {
+	var best *Decision
+	for i := range plan {
+		d := &plan[i]
+		if d.Prefix.Bits() <= p.Bits() && d.Prefix.Contains(p.Addr()) &&
+			(best == nil || d.Prefix.Bits() > best.Prefix.Bits() ||
+				d.Prefix.Bits() == best.Prefix.Bits() && best.Route == nil) {
+			best = d
+		}
+	}
+	return best
+}

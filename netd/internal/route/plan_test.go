@@ -1,0 +1,182 @@
+package route
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
+
+// lab is gw-a of the lab: gw-b on its subnet, gw-c in another, tor1 between.
+func lab() Facts {
+	return Facts{
+		Pools:  []Pool{{pfx("10.64.0.0/16"), CrossSubnet}},
+		Blocks: []netip.Prefix{pfx("10.64.1.0/26")},
+		Hops: map[netip.Addr]Hop{
+			ip("10.0.1.1"):  {Connected: true, Carrier: true, Link: "uplink0"},
+			ip("10.0.1.12"): {Connected: true, Carrier: true, Link: "uplink0"},
+			ip("10.0.2.13"): {Via: ip("10.0.1.1"), Link: "uplink0", Carrier: true},
+		},
+		Gateways: map[netip.Addr]string{ip("10.0.1.12"): "gw-b", ip("10.0.2.13"): "gw-c"},
+		Peers:    []netip.Addr{ip("10.0.1.1"), ip("10.0.1.12"), ip("10.0.2.13")},
+		Tunnel:   "netd-ipip0", Source: ip("10.0.1.11"),
+	}
+}
+
+func path(prefix, nexthop, peer string, rank int) Path {
+	return Path{Prefix: pfx(prefix), NextHop: ip(nexthop), Peer: peer, Rank: rank}
+}
+
+// text is a whole plan as golden text: prefix, route, reason.
+func text(plan []Decision) string {
+	var b strings.Builder
+	for _, d := range plan {
+		if d.Route == nil {
+			fmt.Fprintf(&b, "%s none: %s\n", d.Prefix, d.Reason)
+			continue
+		}
+		fmt.Fprintf(&b, "%s %s", d.Prefix, d.Route.Kind)
+		if d.Route.NextHop.IsValid() {
+			fmt.Fprintf(&b, " via %s", d.Route.NextHop)
+		}
+		if d.Route.Link != "" {
+			fmt.Fprintf(&b, " dev %s", d.Route.Link)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func TestPlan(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(*Facts)
+		want string
+	}{
+		{"nothing learned", func(*Facts) {}, `
+10.64.1.0/26 blackhole
+`},
+		{"own pods", func(f *Facts) {
+			f.Pods = []LocalPod{{"web-0", ip("10.64.1.0"), "pod1"}}
+		}, `
+10.64.1.0/26 blackhole
+10.64.1.0/32 pod dev pod1
+`},
+		{"a block of one address does not hide its pod", func(f *Facts) {
+			f.Blocks = []netip.Prefix{pfx("10.64.1.7/32")}
+			f.Pods = []LocalPod{{"web-0", ip("10.64.1.7"), "pod1"}}
+		}, `
+10.64.1.7/32 pod dev pod1
+`},
+		{"a gateway on the same subnet beats the ToR, whatever BGP ranks first", func(f *Facts) {
+			f.Paths = []Path{path("10.64.2.0/26", "10.0.1.1", "tor1", 0), path("10.64.2.0/26", "10.0.1.12", "gw-b", 1)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.2.0/26 native via 10.0.1.12 dev uplink0
+`},
+		{"the ToR beats the tunnel, though its AS path is longer", func(f *Facts) {
+			f.Paths = []Path{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0), path("10.64.3.0/26", "10.0.1.1", "tor1", 1)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 native via 10.0.1.1 dev uplink0
+`},
+		{"without the ToR: the tunnel", func(f *Facts) {
+			f.Paths = []Path{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 ipip via 10.0.2.13 dev netd-ipip0
+`},
+		{"mode never", func(f *Facts) {
+			f.Pools[0].Mode = Never
+			f.Paths = []Path{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 none: no route: next hop is in another subnet, and the pool's mode is never
+`},
+		{"mode always", func(f *Facts) {
+			f.Pools[0].Mode = Always
+			f.Paths = []Path{path("10.64.2.0/26", "10.0.1.12", "gw-b", 0), path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.2.0/26 ipip via 10.0.1.12 dev netd-ipip0
+10.64.3.0/26 native via 10.0.1.1 dev uplink0
+`},
+		{"never a tunnel to a ToR (kube-router #728)", func(f *Facts) {
+			f.Paths = []Path{path("10.64.3.0/26", "10.0.2.1", "tor1", 0)}
+			f.Hops[ip("10.0.2.1")] = Hop{Via: ip("10.0.1.1")}
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 none: no route: next hop is not on a connected subnet, and it is no known gateway
+`},
+		{"a next hop through the tunnel itself", func(f *Facts) {
+			f.Paths = []Path{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0)}
+			f.Hops[ip("10.0.2.13")] = Hop{Tunnel: true}
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 none: no route: next hop would itself be reached through the tunnel
+`},
+		{"no carrier: the other way at once", func(f *Facts) {
+			f.Hops[ip("10.0.1.1")] = Hop{Connected: true, Link: "uplink0"}
+			f.Paths = []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.3.0/26", "10.0.2.13", "gw-c", 1)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 ipip via 10.0.2.13 dev netd-ipip0
+`},
+		{"a hijack of an own block, whole or in part", func(f *Facts) {
+			f.Paths = []Path{path("10.64.1.0/26", "10.0.1.1", "tor1", 0), path("10.64.1.4/32", "10.0.1.1", "tor1", 0)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.1.0/26 none: no route: inside 10.64.1.0/26, which this gateway owns
+10.64.1.4/32 none: no route: inside 10.64.1.0/26, which this gateway owns
+`},
+		{"the default route from a ToR, never from a gateway", func(f *Facts) {
+			f.Paths = []Path{path("0.0.0.0/0", "10.0.1.12", "gw-b", 0), path("0.0.0.0/0", "10.0.1.1", "tor1", 1)}
+		}, `
+0.0.0.0/0 native via 10.0.1.1 dev uplink0
+10.64.1.0/26 blackhole
+`},
+		{"a route that covers a peer (calico PR 7149), and one outside the pools", func(f *Facts) {
+			f.Pools = append(f.Pools, Pool{pfx("10.0.0.0/8"), CrossSubnet})
+			f.Paths = []Path{path("10.0.0.0/14", "10.0.1.1", "tor1", 0), path("192.0.2.0/24", "10.0.1.1", "tor1", 0)}
+		}, `
+10.0.0.0/14 none: no route: covers the peer 10.0.1.1, whose session would then run over its own routes
+10.64.1.0/26 blackhole
+192.0.2.0/24 none: no route: outside every pool
+`},
+		{"the fabric offers the whole pool: less specific than the own block", func(f *Facts) {
+			f.Paths = []Path{path("10.64.0.0/16", "10.0.1.1", "tor1", 0)}
+		}, `
+10.64.0.0/16 native via 10.0.1.1 dev uplink0
+10.64.1.0/26 blackhole
+`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := lab()
+			tt.edit(&f)
+			if diff := cmp.Diff(strings.TrimLeft(tt.want, "\n"), text(Plan(f))); diff != "" {
+				t.Errorf("plan (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPlanExplains(t *testing.T) {
+	f := lab()
+	f.Paths = []Path{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0), path("10.64.3.0/26", "10.0.1.1", "tor1", 1)}
+	d := Covering(Plan(f), pfx("10.64.3.9/32"))
+	if d == nil || len(d.Candidates) != 2 {
+		t.Fatalf("decision for 10.64.3.9: %+v, want two candidates", d)
+	}
+	if c := d.Candidates[0]; c.Chosen || c.Kind != IPIP {
+		t.Errorf("path from gw-c: %+v, want an unchosen tunnel", c)
+	}
+	if c := d.Candidates[1]; !c.Chosen || c.Kind != Native {
+		t.Errorf("path from tor1: %+v, want the chosen native one", c)
+	}
+}

@@ -1,0 +1,196 @@
+package rtnl
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Link is a network interface.
+type Link struct {
+	Index int
+	Name  string
+	Alias string
+	// Kind is the driver of a virtual link (veth, ipip, …), "device" for hardware.
+	Kind string
+	MAC  net.HardwareAddr
+	MTU  int
+	// Up is the administrative state; Carrier says that packets can pass.
+	Up, Carrier bool
+	// Local, Remote and PMTUDiscovery are set for ipip links.
+	Local, Remote netip.Addr
+	PMTUDiscovery bool
+	TTL           int
+}
+
+func fromLink(l netlink.Link) Link {
+	a := l.Attrs()
+	link := Link{
+		Index: a.Index, Name: a.Name, Alias: a.Alias, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
+		Up: a.Flags&net.FlagUp != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
+	}
+	if tun, ok := l.(*netlink.Iptun); ok {
+		link.Local, link.Remote = fromIP(tun.Local), fromIP(tun.Remote)
+		link.PMTUDiscovery, link.TTL = tun.PMtuDisc == 1, int(tun.Ttl)
+	}
+	return link
+}
+
+// Links lists all links.
+func (c *Conn) Links() ([]Link, error) {
+	list, err := dump("links", c.h.LinkList)
+	if err != nil {
+		return nil, err
+	}
+	links := make([]Link, len(list))
+	for i, l := range list {
+		links[i] = fromLink(l)
+	}
+	return links, nil
+}
+
+// LinkByName finds one link; IsNotExist tells whether it is simply not there.
+func (c *Conn) LinkByName(name string) (Link, error) {
+	l, err := c.h.LinkByName(name)
+	if err != nil {
+		return Link{}, fmt.Errorf("find link %s: %w", name, err)
+	}
+	return fromLink(l), nil
+}
+
+// AddIPIP makes an IP-in-IP link that sends from local to whatever next hop its
+// routes name (RFC 2003), with path MTU discovery: an inner packet that does
+// not fit is answered with "fragmentation needed".
+func (c *Conn) AddIPIP(name string, local netip.Addr, mtu int) error {
+	tun := &netlink.Iptun{
+		LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu},
+		Local:     toIP(local), Remote: net.IPv4zero.To4(),
+		// A TTL of its own: an inherited one would expire between the gateways,
+		// where the answer can not reach the pod that sent the packet.
+		Ttl: 64, PMtuDisc: 1, Proto: unix.IPPROTO_IPIP,
+	}
+	if err := c.h.LinkAdd(tun); err != nil {
+		return fmt.Errorf("add ipip link %s local %s: %w", name, local, err)
+	}
+	return nil
+}
+
+// AddVeth makes a veth pair: name here and peerName in the namespace behind
+// peerNetns (a path), both with the MTU.
+func (c *Conn) AddVeth(name, alias, peerName, peerNetns string, mtu int) error {
+	ns, err := openNetns(peerNetns)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ns.Close() }()
+	veth := &netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: name, MTU: mtu, Alias: alias, TxQLen: -1},
+		PeerName:      peerName,
+		PeerNamespace: netlink.NsFd(int(ns)),
+		PeerMTU:       uint32(mtu),
+	}
+	if err := c.h.LinkAdd(veth); err != nil {
+		return fmt.Errorf("add veth %s with peer %s in %s: %w", name, peerName, peerNetns, err)
+	}
+	if err := c.h.LinkSetAlias(veth, alias); err != nil {
+		return fmt.Errorf("set alias of %s to %q: %w", name, alias, err)
+	}
+	return nil
+}
+
+// DeleteLink removes a link; it is no error if it is gone already.
+func (c *Conn) DeleteLink(name string) error {
+	l, err := c.h.LinkByName(name)
+	if err == nil {
+		err = c.h.LinkDel(l)
+	}
+	if err != nil && !IsNotExist(err) {
+		return fmt.Errorf("delete link %s: %w", name, err)
+	}
+	return nil
+}
+
+// SetUp sets the administrative state of a link to up.
+func (c *Conn) SetUp(index int) error {
+	return c.set(index, "up", c.h.LinkSetUp)
+}
+
+// SetMTU sets a link's MTU in octets.
+func (c *Conn) SetMTU(index, mtu int) error {
+	return c.set(index, fmt.Sprintf("MTU %d", mtu), func(l netlink.Link) error { return c.h.LinkSetMTU(l, mtu) })
+}
+
+// Rename changes a link's name. Kernels before 6.5 (and any driver without
+// live renaming) refuse that while the link is up, so it is taken down first.
+func (c *Conn) Rename(index int, name string) error {
+	return c.set(index, "name "+name, func(l netlink.Link) error {
+		if err := c.h.LinkSetDown(l); err != nil {
+			return err
+		}
+		return c.h.LinkSetName(l, name)
+	})
+}
+
+func (c *Conn) set(index int, what string, do func(netlink.Link) error) error {
+	l, err := c.h.LinkByIndex(index)
+	if err != nil {
+		return fmt.Errorf("find link #%d: %w", index, err)
+	}
+	if err := do(l); err != nil {
+		return fmt.Errorf("set %s %s: %w", l.Attrs().Name, what, err)
+	}
+	return nil
+}
+
+// Address is an IPv4 address of a link.
+type Address struct {
+	Prefix netip.Prefix
+	Link   int
+}
+
+// Addresses lists the IPv4 addresses of one link, or of all if link is 0.
+func (c *Conn) Addresses(link int) ([]Address, error) {
+	list, err := dump("addresses", func() ([]netlink.Addr, error) { return c.h.AddrList(nil, unix.AF_INET) })
+	if err != nil {
+		return nil, err
+	}
+	var addresses []Address
+	for _, a := range list {
+		if link == 0 || a.LinkIndex == link {
+			addresses = append(addresses, Address{fromIPNet(a.IPNet), a.LinkIndex})
+		}
+	}
+	return addresses, nil
+}
+
+// ReplaceAddress adds an address to a link; one that is there already is left alone.
+func (c *Conn) ReplaceAddress(link int, p netip.Prefix) error {
+	return c.set(link, "address "+p.String(), func(l netlink.Link) error {
+		return c.h.AddrReplace(l, &netlink.Addr{IPNet: toIPNet(p)})
+	})
+}
+
+// DeleteAddress removes an address from a link; it is no error if it is gone already.
+func (c *Conn) DeleteAddress(link int, p netip.Prefix) error {
+	err := c.set(link, "no address "+p.String(), func(l netlink.Link) error {
+		return c.h.AddrDel(l, &netlink.Addr{IPNet: toIPNet(p)})
+	})
+	if IsNotExist(err) {
+		return nil
+	}
+	return err
+}
+
+// SetNeighbour makes a permanent neighbour entry.
+func (c *Conn) SetNeighbour(link int, a netip.Addr, mac net.HardwareAddr) error {
+	err := c.h.NeighSet(&netlink.Neigh{
+		LinkIndex: link, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: toIP(a), HardwareAddr: mac,
+	})
+	if err != nil {
+		return fmt.Errorf("set neighbour %s lladdr %s dev #%d: %w", a, mac, link, err)
+	}
+	return nil
+}

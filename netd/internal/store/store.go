@@ -1,0 +1,154 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// lockTimeout bounds the wait for the file's lock. There is one agent at a time
+// already, so only a stray tool can hold it.
+const lockTimeout = 2 * time.Second
+
+var (
+	podsBucket = []byte("pods")
+	metaBucket = []byte("meta")
+	lastKey    = []byte("last-address")
+)
+
+// DB is the open file.
+type DB struct{ db *bbolt.DB }
+
+// Open opens or creates the file. A file that is torn is put aside as
+// PATH.torn-TIME and a new one begun: a gateway with no memory serves, a gateway
+// that refuses to start does not. The log says so.
+func Open(path string, log *slog.Logger) (*DB, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	db, err := open(path)
+	if err == nil {
+		return db, nil
+	}
+	if !torn(err) {
+		return nil, fmt.Errorf("open state %s: %w", path, err)
+	}
+	aside := fmt.Sprintf("%s.torn-%d", path, time.Now().Unix())
+	log.Error("the state file is torn: it is put aside and the gateway starts without it; pods may get other addresses",
+		"file", path, "aside", aside, "err", err)
+	if err := os.Rename(path, aside); err != nil {
+		return nil, fmt.Errorf("put torn state aside: %w", err)
+	}
+	if db, err = open(path); err != nil {
+		return nil, fmt.Errorf("open state %s: %w", path, err)
+	}
+	return db, nil
+}
+
+// tornError marks damage of the content, as opposed to an error of the system.
+type tornError struct{ reason string }
+
+func (e tornError) Error() string { return e.reason }
+
+func torn(err error) bool {
+	var t tornError
+	return errors.As(err, &t) || errors.Is(err, bbolt.ErrInvalid) || errors.Is(err, bbolt.ErrChecksum) ||
+		errors.Is(err, bbolt.ErrVersionMismatch)
+}
+
+// open opens the file and reads every page of it once. bbolt panics on some
+// damaged pages; that too is a torn file.
+func open(path string) (d *DB, err error) {
+	var db *bbolt.DB
+	defer func() {
+		if p := recover(); p != nil {
+			d, err = nil, tornError{fmt.Sprint(p)}
+		}
+		if err != nil && db != nil {
+			_ = db.Close()
+		}
+	}()
+	// A file shorter than its two meta pages makes bbolt say "file size too
+	// small" without a type that could be asked for; an empty one is new.
+	if st, err := os.Stat(path); err == nil && st.Size() > 0 && st.Size() < int64(4*os.Getpagesize()) {
+		return nil, tornError{fmt.Sprintf("file of %d octets is shorter than an empty one", st.Size())}
+	}
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
+	if err != nil {
+		return nil, err
+	}
+	err = db.View(func(tx *bbolt.Tx) error {
+		var first error
+		for e := range tx.Check() { // The channel must be drained.
+			if first == nil {
+				first = tornError{e.Error()}
+			}
+		}
+		return first
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &DB{db}, nil
+}
+
+// Close ends the use of the file.
+func (d *DB) Close() error { return d.db.Close() }
+
+// Load returns all assignments and the address given out last.
+func (d *DB) Load() (map[string]netip.Addr, netip.Addr, error) {
+	pods, last := map[string]netip.Addr{}, netip.Addr{}
+	err := d.db.View(func(tx *bbolt.Tx) error {
+		if meta := tx.Bucket(metaBucket); meta != nil {
+			last, _ = netip.ParseAddr(string(meta.Get(lastKey)))
+		}
+		b := tx.Bucket(podsBucket)
+		if b == nil {
+			return nil
+		}
+		return b.ForEach(func(pod, addr []byte) error {
+			a, err := netip.ParseAddr(string(addr))
+			if err != nil {
+				return fmt.Errorf("pod %s: %w", pod, err)
+			}
+			pods[string(pod)] = a
+			return nil
+		})
+	})
+	return pods, last, err
+}
+
+// Assign records the pod's address, and that it was given out last.
+func (d *DB) Assign(pod string, a netip.Addr) error {
+	return d.db.Update(func(tx *bbolt.Tx) error {
+		meta, err := tx.CreateBucketIfNotExists(metaBucket)
+		if err != nil {
+			return err
+		}
+		pods, err := tx.CreateBucketIfNotExists(podsBucket)
+		if err != nil {
+			return err
+		}
+		if err := meta.Put(lastKey, []byte(a.String())); err != nil {
+			return err
+		}
+		return pods.Put([]byte(pod), []byte(a.String()))
+	})
+}
+
+// Release forgets the pod.
+func (d *DB) Release(pod string) error {
+	return d.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(podsBucket)
+		if b == nil {
+			return nil
+		}
+		return b.Delete([]byte(pod))
+	})
+}
