@@ -1,0 +1,61 @@
+#!/bin/sh
+# Builds what containerd runs a pod with: containerd-shim-runc-v2 and runc, both
+# static, from the modules pinned in ../go.mod and runc/go.mod.
+#
+#   containers/build.sh amd64|arm64 OUTDIR
+#
+# Needs, from Debian: gcc-x86-64-linux-gnu or gcc (for amd64),
+# gcc-aarch64-linux-gnu and libc6-dev-arm64-cross (for arm64), pkg-config.
+# libseccomp's static library is fetched for the architecture and unpacked into
+# the cache; the machine's own packages and architectures are left alone.
+set -eu
+
+usage="usage: $0 amd64|arm64 OUTDIR"
+arch=${1:?$usage} out=${2:?$usage}
+case $arch in
+amd64) triple=x86_64-linux-gnu ;;
+arm64) triple=aarch64-linux-gnu ;;
+*) echo "$0: architecture $arch: expected amd64 or arm64" >&2; exit 1 ;;
+esac
+for tool in $triple-gcc pkg-config apt-get dpkg-deb; do
+	command -v $tool >/dev/null || { echo "$0: $tool is not installed" >&2; exit 1; }
+done
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/netd/containers/$arch
+
+# fetch gets the package for $arch with an apt state of its own.
+fetch() {
+	state=$cache/apt
+	mkdir -p "$state/lists/partial" "$state/archives/partial" "$cache/debs"
+	set -- "$1" -qq -o APT::Architecture=$arch -o APT::Architectures=$arch \
+		-o APT::Sandbox::User=root -o Dir::State::status=/dev/null \
+		-o Dir::State::lists="$state/lists" -o Dir::Cache="$state" -o Dir::Cache::archives="$state/archives"
+	package=$1; shift
+	apt-get "$@" update
+	(cd "$cache/debs" && rm -f "$package"_*.deb && apt-get "$@" download "$package:$arch")
+}
+
+sysroot=$cache/sysroot
+if ! [ -e "$sysroot.done" ]; then
+	echo "fetch libseccomp-dev for $arch"
+	fetch libseccomp-dev
+	rm -rf "$sysroot"
+	dpkg-deb -x "$cache"/debs/libseccomp-dev_*.deb "$sysroot"
+	touch "$sysroot.done"
+fi
+
+# runc_nocriu: no pod is checkpointed. no_grpc leaves out containerd's gRPC services, which a shim does not serve:
+# 8 MB instead of 14.
+cd "$here"
+CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -mod=readonly -buildvcs=false -trimpath -tags no_grpc \
+	-ldflags '-s -w' -o "$out/containerd-shim-runc-v2" \
+	github.com/containerd/containerd/cmd/containerd-shim-runc-v2
+
+cd "$here/runc"
+CGO_ENABLED=1 GOOS=linux GOARCH=$arch CC=$triple-gcc \
+	PKG_CONFIG_SYSROOT_DIR="$sysroot" PKG_CONFIG_LIBDIR="$sysroot/usr/lib/$triple/pkgconfig" \
+	go build -mod=readonly -buildvcs=false -trimpath -tags 'seccomp netgo osusergo runc_nocriu' \
+	-ldflags '-s -w -extldflags -static' -o "$out/runc" \
+	github.com/opencontainers/runc
