@@ -51,6 +51,8 @@ type Path struct {
 	ASPath []uint32 `json:"as_path"`
 	// Stale: the peer is restarting and its paths are kept meanwhile (RFC 4724).
 	Stale bool `json:"stale,omitempty"`
+	// Static: not learned, but the router that the configuration or DHCP names.
+	Static bool `json:"static,omitempty"`
 }
 
 // Hop is what the kernel says about a next hop.
@@ -239,11 +241,14 @@ func (f *Facts) classify(c *Candidate, mode Mode) {
 	case hop.Connected && gateway:
 		c.Kind, c.class, c.link = Native, 1, hop.Link
 		c.Reason = fmt.Sprintf("gateway %s is on the subnet of %s", name, hop.Link)
+	case hop.Connected && c.Static:
+		c.Kind, c.class, c.link = Native, 3, hop.Link
+		c.Reason = fmt.Sprintf("%s is the router of %s; no ToR gives a default route", c.NextHop, c.Peer)
 	case hop.Connected:
 		c.Kind, c.class, c.link = Native, 2, hop.Link
 		c.Reason = fmt.Sprintf("%s routes it: next hop %s is on the subnet of %s", c.Peer, c.NextHop, hop.Link)
 	case tunnel:
-		c.Kind, c.class, c.link = IPIP, 3, f.Tunnel
+		c.Kind, c.class, c.link = IPIP, 4, f.Tunnel
 		c.Reason = fmt.Sprintf("gateway %s is in another subnet, and the fabric is not used", name)
 	default:
 		c.Reason = why

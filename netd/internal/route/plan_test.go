@@ -140,6 +140,12 @@ func TestPlan(t *testing.T) {
 0.0.0.0/0 native via 10.0.1.1 dev uplink0
 10.64.1.0/26 blackhole
 `},
+		{"the configured router, until a ToR gives a default route", func(f *Facts) {
+			f.Paths = []Path{{Prefix: pfx("0.0.0.0/0"), NextHop: ip("10.0.1.1"), Peer: "uplink0", Static: true}}
+		}, `
+0.0.0.0/0 native via 10.0.1.1 dev uplink0
+10.64.1.0/26 blackhole
+`},
 		{"a route that covers a peer (calico PR 7149), and one outside the pools", func(f *Facts) {
 			f.Pools = append(f.Pools, Pool{pfx("10.0.0.0/8"), CrossSubnet})
 			f.Paths = []Path{path("10.0.0.0/14", "10.0.1.1", "tor1", 0), path("192.0.2.0/24", "10.0.1.1", "tor1", 0)}

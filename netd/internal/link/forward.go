@@ -1,0 +1,19 @@
+package link
+
+import "netd/netd/internal/rtnl"
+
+// Forward turns IPv4 forwarding on, and the reverse path filter of "all" off:
+// the kernel uses the larger of "all" and the link's own, and the uplinks need
+// loose (2) where pods need strict (1) (kernel ip-sysctl, rp_filter).
+func Forward() error {
+	for key, value := range map[string]string{
+		"ipv4/ip_forward":              "1",
+		"ipv4/conf/all/rp_filter":      "0",
+		"ipv4/conf/all/send_redirects": "0",
+	} {
+		if err := rtnl.SetSysctl(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package link
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"netd/netd/internal/rtnl"
+)
+
+// TunnelName is the ipip link.
+const TunnelName = "netd-ipip0"
+
+// TunnelOverhead is the outer IPv4 header in octets (RFC 2003).
+const TunnelOverhead = 20
+
+// Uplink is a wanted link.
+type Uplink struct {
+	Name string
+	// MatchName or MatchMAC finds the link.
+	MatchName string
+	MatchMAC  net.HardwareAddr
+	Addresses []netip.Prefix
+	DHCP      bool
+	Router    netip.Addr
+	MTU       int
+}
+
+// State is what is there.
+type State struct {
+	Name      string         `json:"name"`
+	Index     int            `json:"-"`
+	MAC       string         `json:"mac,omitempty"`
+	MTU       int            `json:"mtu,omitempty"`
+	Carrier   bool           `json:"carrier"`
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	// Router is the default route's next hop, from the configuration or DHCP.
+	Router netip.Addr `json:"router,omitzero"`
+	// Problem is empty if the link is as wanted.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Kernel is what Apply needs of rtnetlink.
+type Kernel interface {
+	Links() ([]rtnl.Link, error)
+	Addresses(link int) ([]rtnl.Address, error)
+	Rename(index int, name string) error
+	SetMTU(index, mtu int) error
+	SetUp(index int) error
+	ReplaceAddress(link int, p netip.Prefix) error
+	DeleteAddress(link int, p netip.Prefix) error
+}
+
+// Apply makes the uplinks so, and says what is there. An uplink whose link is
+// missing, or that the kernel refuses, has its Problem in its State and does not
+// stop the others; the error is for a kernel that could not be read.
+// leases has what DHCP gave, by uplink name.
+func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease) ([]State, error) {
+	links, err := k.Links()
+	if err != nil {
+		return nil, err
+	}
+	states := make([]State, len(uplinks))
+	for i, u := range uplinks {
+		states[i] = State{Name: u.Name, Router: u.Router}
+		found := u.find(links)
+		if found == nil {
+			states[i].Problem = fmt.Sprintf("there is no link %s", u.match())
+			continue
+		}
+		wanted := slices.Clone(u.Addresses)
+		if lease, ok := leases[u.Name]; ok && u.DHCP {
+			wanted, states[i].Router = append(wanted, lease.Address), lease.Router
+		}
+		if err := u.apply(k, *found, wanted, leases[u.Name].Former); err != nil {
+			states[i].Problem = err.Error()
+		}
+		if err := states[i].read(k, found.Index); err != nil {
+			return nil, err
+		}
+		if u.DHCP && len(wanted) == 0 && states[i].Problem == "" {
+			states[i].Problem = "no DHCP lease yet"
+		}
+	}
+	return states, nil
+}
+
+// find prefers the link that already has the uplink's name, then the match.
+func (u Uplink) find(links []rtnl.Link) *rtnl.Link {
+	for i := range links {
+		if u.MatchMAC != nil && bytes.Equal(links[i].MAC, u.MatchMAC) && links[i].Kind == "device" {
+			return &links[i]
+		}
+	}
+	for _, name := range []string{u.Name, u.MatchName} {
+		for i := range links {
+			l := &links[i]
+			if u.MatchMAC != nil && !bytes.Equal(l.MAC, u.MatchMAC) {
+				continue
+			}
+			if l.Name == name || u.MatchMAC != nil {
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+func (u Uplink) match() string {
+	if u.MatchMAC != nil {
+		return "with MAC address " + u.MatchMAC.String()
+	}
+	return "named " + u.MatchName
+}
+
+func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix, former netip.Prefix) error {
+	var errs []error
+	if l.Name != u.Name {
+		errs = append(errs, k.Rename(l.Index, u.Name))
+		l.Up = false
+	}
+	if l.MTU != u.MTU {
+		errs = append(errs, k.SetMTU(l.Index, u.MTU))
+	}
+	have, err := k.Addresses(l.Index)
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, p := range wanted {
+		if !slices.Contains(have, rtnl.Address{Prefix: p, Link: l.Index}) {
+			errs = append(errs, k.ReplaceAddress(l.Index, p))
+		}
+	}
+	if former.IsValid() && !slices.Contains(wanted, former) {
+		errs = append(errs, k.DeleteAddress(l.Index, former))
+	}
+	if !l.Up {
+		errs = append(errs, k.SetUp(l.Index))
+	}
+	// Loose, not strict: what comes back by the tunnel may have left natively.
+	errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/rp_filter", "2"))
+	return errors.Join(errs...)
+}
+
+// read fills in what the kernel says now.
+func (s *State) read(k Kernel, index int) error {
+	links, err := k.Links()
+	if err != nil {
+		return err
+	}
+	addresses, err := k.Addresses(index)
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if l.Index == index {
+			s.Index, s.MAC, s.MTU, s.Carrier = l.Index, l.MAC.String(), l.MTU, l.Carrier && l.Up
+		}
+	}
+	for _, a := range addresses {
+		s.Addresses = append(s.Addresses, a.Prefix)
+	}
+	return nil
+}
+
+// TunnelKernel is what ApplyTunnel needs of rtnetlink.
+type TunnelKernel interface {
+	LinkByName(name string) (rtnl.Link, error)
+	AddIPIP(name string, local netip.Addr, mtu int) error
+	DeleteLink(name string) error
+	SetMTU(index, mtu int) error
+	SetUp(index int) error
+}
+
+// ApplyTunnel makes the ipip link with the local address and MTU (octets), or
+// removes it if local is invalid. A link that differs in what can not be changed
+// is made anew.
+func ApplyTunnel(k TunnelKernel, local netip.Addr, mtu int) error {
+	if !local.IsValid() {
+		return k.DeleteLink(TunnelName)
+	}
+	l, err := k.LinkByName(TunnelName)
+	if err != nil && !rtnl.IsNotExist(err) {
+		return err
+	}
+	if err == nil && (l.Kind != "ipip" || l.Local != local || !l.PMTUDiscovery) {
+		if err := k.DeleteLink(TunnelName); err != nil {
+			return err
+		}
+		l = rtnl.Link{}
+	}
+	if l.Index == 0 {
+		if err := k.AddIPIP(TunnelName, local, mtu); err != nil {
+			if rtnl.IsNotSupported(err) {
+				return fmt.Errorf(`this kernel has no ipip (module "ipip"): expected it for encapsulation "cross-subnet" or "always"; load it, or set encapsulation = "never": %w`, err)
+			}
+			return err
+		}
+		if l, err = k.LinkByName(TunnelName); err != nil {
+			return err
+		}
+	}
+	if l.MTU != mtu {
+		if err := k.SetMTU(l.Index, mtu); err != nil {
+			return err
+		}
+	}
+	if !l.Up {
+		if err := k.SetUp(l.Index); err != nil {
+			return err
+		}
+	}
+	return rtnl.SetSysctl("ipv4/conf/"+TunnelName+"/rp_filter", "2")
+}

@@ -1,0 +1,9 @@
+// Package pod makes a pod's place in the network: a namespace under /run/netns
+// with the pod's name, a veth pair, one address (/32) and a default route by
+// 169.254.1.1, for which the host side answers ARP.
+//
+// Ensure may be called again for a pod that is there: it then changes nothing,
+// so that a restarted agent finds its pods without their traffic noticing. What
+// a power cut left half made is made whole or made anew. It sets no host routes:
+// package route does.
+package pod
