@@ -4,8 +4,25 @@
 // touches the system: the same code runs on the gateway (netd run, netd check)
 // and in the image builder, so that a bad file can not reach an image.
 //
-// The file is parsed whole or not at all. All errors are reported at once, each
-// as
+// The file is parsed whole or not at all, with all of its [[device]] tables: a
+// file is right or wrong everywhere, not on one box. All errors are reported at
+// once, each as
 //
-//	file:line:col: key: value: expected …
+//	file:line:col: key: value: expected …, e.g. …
+//
+// # How it works
+//
+// The library decodes the text (and words the syntax errors); scan finds where
+// each key and value stands, which the library does not tell. Both together make
+// a tree of nodes. For each [[device]] the common tree and the device's tree are
+// merged into one (merge), which is read into raw structs: values that remember
+// their node. The reading functions collect the errors of single values, the
+// checks those of values that do not fit together, and what is left is a Config.
+//
+// # Devices
+//
+// A [[device]] applies to a box when everything in its match table is true of the
+// box. Its tables merge into the common ones key by key; an element of an array
+// of tables merges into the common element of the same name or else is appended;
+// every other value, and a match table, replaces the common one whole.
 package config

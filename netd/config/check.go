@@ -1,0 +1,302 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// The checks report values that are right by themselves and do not fit together.
+// They pass over values that are missing or wrong: those have been reported.
+
+func (r *reader) check(f *rawFile) {
+	r.checkUplinks(f.uplinks)
+	r.checkBGP(f)
+	r.checkPools(f)
+	r.checkWorkloads(f)
+}
+
+// unique reports values that occurred before; seen has where.
+func unique[K comparable](r *reader, seen map[K]*node, key K, n *node) {
+	if first := seen[key]; first != nil {
+		r.conflict(n, "given before as %s: expected each one once", first.path)
+		return
+	}
+	seen[key] = n
+}
+
+func (r *reader) checkUplinks(us []rawUplink) {
+	names, links, macs := map[string]*node{}, map[string]*node{}, map[string]*node{}
+	for _, u := range us {
+		if u.name.ok {
+			unique(r, names, u.name.v, u.name.n)
+		}
+		if u.matchName.ok {
+			unique(r, links, u.matchName.v, u.matchName.n)
+		}
+		if u.matchMAC.ok {
+			unique(r, macs, u.matchMAC.v.String(), u.matchMAC.n)
+		}
+		if u.matchName.n != nil && u.matchMAC.n != nil {
+			r.conflict(u.n.table["match"], "name and mac exclude each other: expected one of them")
+		}
+		r.checkUplinkAddresses(u)
+	}
+	for i, u := range us {
+		for j, other := range us {
+			if i != j && u.name.ok && other.matchName.ok && u.name.v == other.matchName.v {
+				r.conflict(u.name.n, "another uplink's link has this name (%s): expected a name that no link has yet, e.g. \"uplink%d\"", other.matchName.n.path, i)
+			}
+		}
+	}
+	r.checkSubnets(us)
+}
+
+// checkUplinkAddresses checks one uplink's addresses, router and DHCP.
+func (r *reader) checkUplinkAddresses(u rawUplink) {
+	if u.dhcp.ok && u.dhcp.v {
+		if u.addresses.ok && len(u.addresses.v) > 0 {
+			r.conflict(u.addresses.n, "address and dhcp = true exclude each other: expected one of them")
+		}
+		if u.router.ok {
+			r.conflict(u.router.n, "with dhcp = true the server names the router: expected no router")
+		}
+		return
+	}
+	if !u.addresses.ok {
+		return
+	}
+	if u.dhcp.ok && len(u.addresses.v) == 0 {
+		r.conflict(u.addresses.n, `without dhcp = true: expected at least one address, e.g. ["10.0.1.11/24"]`)
+	}
+	within, onlink := false, false
+	var subnets []string
+	for _, a := range u.addresses.v {
+		if !a.ok {
+			within = true // unknown: do not guess
+			continue
+		}
+		subnets = append(subnets, a.v.Masked().String())
+		onlink = onlink || a.v.Bits() == 32
+		within = within || hostOf(a.v, u.router.v)
+		if u.router.ok && a.v.Addr() == u.router.v {
+			r.conflict(u.router.n, "this is the uplink's own address: expected the ToR's")
+		}
+		if a.v.Bits() == 32 {
+			r.add(isWarning, a.n, a.n.src, "a /32 has no subnet, so every other gateway is in another one, and is reached through the router or the tunnel; expected the subnet's prefix length, unless that is what you want")
+		}
+	}
+	if u.router.ok && !within && !onlink && len(subnets) > 0 {
+		r.conflict(u.router.n, "not in the uplink's subnet: expected a host's address in %s", strings.Join(subnets, " or "))
+	}
+}
+
+// checkSubnets reports subnets of different uplinks that overlap: the kernel would
+// send to all of both by one of the links.
+func (r *reader) checkSubnets(us []rawUplink) {
+	var seen []val[netip.Prefix]
+	for _, u := range us {
+		var own []val[netip.Prefix]
+		for _, a := range u.addresses.v {
+			if !a.ok {
+				continue
+			}
+			for _, s := range own {
+				if s.v.Addr() == a.v.Addr() {
+					r.conflict(a.n, "given before as %s: expected each one once", s.n.path)
+				}
+			}
+			for _, s := range seen {
+				if s.v.Overlaps(a.v) {
+					r.conflict(a.n, "overlaps %s (%s): expected one uplink for a subnet", s.v.Masked(), s.n.path)
+				}
+			}
+			own = append(own, a)
+		}
+		seen = append(seen, own...)
+	}
+}
+
+func (r *reader) checkBGP(f *rawFile) {
+	names, addresses := map[string]*node{}, map[netip.Addr]*node{}
+	own := ownAddresses(f.uplinks)
+	for i := range f.bgp.gateways {
+		p := &f.bgp.gateways[i]
+		p.self = p.name.ok && f.gateway.name.ok && p.name.v == f.gateway.name.v
+	}
+	for _, p := range append(append([]rawPeer(nil), f.bgp.peers...), f.bgp.gateways...) {
+		if p.name.ok {
+			unique(r, names, p.name.v, p.name.n)
+		}
+		if p.address.ok {
+			unique(r, addresses, p.address.v, p.address.n)
+		}
+		if p.self {
+			r.checkSelf(f, p, own)
+			continue
+		}
+		if p.address.ok {
+			if a := own[p.address.v]; a != nil {
+				r.conflict(p.address.n, "this gateway's own address (%s): expected the peer's", a.path)
+			}
+		}
+		if p.as.ok && f.bgp.as.ok && p.as.v == f.bgp.as.v {
+			r.conflict(p.as.n, "this gateway's own AS (%s), and iBGP is not supported yet: expected another AS", f.bgp.as.n.path)
+		}
+	}
+	r.checkConnected(f)
+	if f.bgp.as.ok && len(f.bgp.peers)+len(f.bgp.gateways) == 0 {
+		n := f.bgp.as.n
+		r.add(isWarning, n, n.src, "no [[bgp.peer]] and no [[bgp.gateway]]: nobody will learn of this gateway's pods")
+	}
+}
+
+// checkSelf checks the [[bgp.gateway]] that is this gateway: a fleet's common list
+// has them all, and each leaves itself out.
+func (r *reader) checkSelf(f *rawFile, p rawPeer, own map[netip.Addr]*node) {
+	if p.as.ok && f.bgp.as.ok && p.as.v != f.bgp.as.v {
+		r.conflict(p.as.n, "not this gateway's AS: expected %d, as %s says", f.bgp.as.v, f.bgp.as.n.path)
+	}
+	if p.address.ok && allStatic(f.uplinks) && own[p.address.v] == nil {
+		r.conflict(p.address.n, "not this gateway's address: expected one that an uplink has")
+	}
+}
+
+// ownAddresses has the uplinks' static addresses.
+func ownAddresses(us []rawUplink) map[netip.Addr]*node {
+	own := make(map[netip.Addr]*node)
+	for _, u := range us {
+		for _, a := range u.addresses.v {
+			if a.ok {
+				own[a.v.Addr()] = a.n
+			}
+		}
+	}
+	return own
+}
+
+// allStatic says whether every address that the gateway will have is known.
+func allStatic(us []rawUplink) bool {
+	for _, u := range us {
+		if !u.dhcp.ok || u.dhcp.v || !u.addresses.ok {
+			return false
+		}
+		for _, a := range u.addresses.v {
+			if !a.ok {
+				return false
+			}
+		}
+	}
+	return len(us) > 0
+}
+
+// checkConnected reports ToRs that are not on a subnet of an uplink: they are
+// spoken to directly (TTL 1). Behind a /32 only the router is.
+func (r *reader) checkConnected(f *rawFile) {
+	if !allStatic(f.uplinks) {
+		return
+	}
+	var subnets []string
+	for _, u := range f.uplinks {
+		for _, a := range u.addresses.v {
+			subnets = append(subnets, a.v.Masked().String())
+		}
+	}
+	for _, p := range f.bgp.peers {
+		if p.address.ok && !connected(f.uplinks, p.address.v) {
+			r.conflict(p.address.n, "not on a connected subnet: expected a host's address in %s", strings.Join(subnets, " or "))
+		}
+	}
+}
+
+func connected(us []rawUplink, peer netip.Addr) bool {
+	for _, u := range us {
+		for _, a := range u.addresses.v {
+			if hostOf(a.v, peer) || u.router.ok && u.router.v == peer {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *reader) checkPools(f *rawFile) {
+	names := map[string]*node{}
+	for i, p := range f.pools {
+		if p.name.ok {
+			unique(r, names, p.name.v, p.name.n)
+		}
+		if p.prefix.ok && p.block.ok && (!p.prefix.v.Contains(p.block.v.Addr()) || p.block.v.Bits() < p.prefix.v.Bits()) {
+			r.conflict(p.block.n, "not within the pool: expected a part of %s", p.prefix.v)
+		}
+		if !p.prefix.ok {
+			continue
+		}
+		for _, other := range f.pools[:i] {
+			if other.prefix.ok && other.prefix.v.Overlaps(p.prefix.v) {
+				r.conflict(p.prefix.n, "overlaps the pool %s (%s): expected pools apart from each other", other.prefix.v, other.prefix.n.path)
+			}
+		}
+		r.checkPoolAgainstHosts(f, p)
+	}
+}
+
+// checkPoolAgainstHosts reports hosts' addresses inside of a pool: a block's route
+// that covers a peer's address takes its session down, and comes back with it.
+func (r *reader) checkPoolAgainstHosts(f *rawFile, p rawPool) {
+	for _, u := range f.uplinks {
+		for _, a := range u.addresses.v {
+			if a.ok && a.v.Overlaps(p.prefix.v) {
+				r.conflict(p.prefix.n, "overlaps an uplink's subnet %s (%s): expected addresses that only pods have", a.v.Masked(), a.n.path)
+			}
+		}
+		if u.router.ok && p.prefix.v.Contains(u.router.v) {
+			r.conflict(p.prefix.n, "contains the router %s (%s): expected addresses that only pods have", u.router.v, u.router.n.path)
+		}
+	}
+	for _, b := range append(append([]rawPeer(nil), f.bgp.peers...), f.bgp.gateways...) {
+		if b.address.ok && p.prefix.v.Contains(b.address.v) {
+			r.conflict(p.prefix.n, "contains the peer %s (%s): expected addresses that only pods have", b.address.v, b.address.n.path)
+		}
+	}
+}
+
+// checkWorkloads compares the pods with the addresses: every address of a block
+// can be a pod's, the first and the last too.
+func (r *reader) checkWorkloads(f *rawFile) {
+	names := map[string]*node{}
+	need, have := int64(0), int64(0)
+	var who []string
+	for _, w := range f.workloads {
+		if w.name.ok {
+			unique(r, names, w.name.v, w.name.n)
+		}
+		if !w.replicas.ok {
+			return
+		}
+		if w.replicas.v > 0 {
+			need += w.replicas.v
+			who = append(who, fmt.Sprintf("%s %d", w.name.v, w.replicas.v))
+		}
+	}
+	for _, p := range f.pools {
+		if !p.block.ok {
+			return
+		}
+		have += 1 << (32 - p.block.v.Bits())
+	}
+	if need <= have {
+		return
+	}
+	if len(f.pools) == 0 {
+		n := f.workloads[0].n
+		r.add(isConflict, n, n.src, fmt.Sprintf("%d pods (%s) and no [[pool]]: expected a pool with a block for their addresses", need, strings.Join(who, ", ")))
+		return
+	}
+	bits := 32
+	for 1<<(32-bits) < need {
+		bits--
+	}
+	r.conflict(f.pools[0].block.n, "%d addresses for %d pods (%s): expected a /%d block or a larger one, or fewer replicas",
+		have, need, strings.Join(who, ", "), bits)
+}

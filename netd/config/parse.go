@@ -1,0 +1,229 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxSize is far above any real file, and keeps a wrong one (an image, a log) from
+// being read as TOML.
+const maxSize = 1 << 20
+
+// Device is what one box of a file gets.
+type Device struct {
+	// Label is what errors call the [[device]]: its match's name, serial or MAC
+	// address, or #1, #2, …. It is empty for the common part of a file, which is what
+	// a box gets that no [[device]] matches.
+	Label    string
+	Config   *Config
+	Warnings []Warning
+}
+
+// Load reads a file and returns the Config of the box that id describes. See
+// Parse.
+func Load(path string, id Identity) (*Config, []Warning, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return Parse(path, data, id)
+}
+
+// Parse returns the Config of the box that id describes: that of the one [[device]]
+// which matches it, or that of the common part if none does and the common part is
+// complete. The file must be right for every device, and file is what errors call
+// it. The error is of type Errors.
+func Parse(file string, data []byte, id Identity) (*Config, []Warning, error) {
+	p, errs := parse(file, data)
+	if errs != nil {
+		return nil, nil, errs
+	}
+	d, errs := p.find(id)
+	if errs != nil {
+		return nil, nil, errs
+	}
+	return d.Config, d.Warnings, nil
+}
+
+// ParseAll returns the Config of every box of a file: of the common part, if it is
+// complete, and of each [[device]], in the file's order. The error is of type
+// Errors.
+func ParseAll(file string, data []byte) ([]Device, error) {
+	p, errs := parse(file, data)
+	if errs != nil {
+		return nil, errs
+	}
+	return p.results, nil
+}
+
+// parsed is a good file.
+type parsed struct {
+	text    *text
+	devices []device
+	missing []string // what the common part lacks
+	results []Device // of the common part if missing is empty, then of the devices
+	known   map[string]bool
+}
+
+func parse(file string, data []byte) (*parsed, Errors) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	p := &parsed{text: newText(file, data), known: make(map[string]bool)}
+	if len(data) > maxSize {
+		return nil, Errors{{
+			File: file, Line: 1, Col: 1, Key: "file", Value: fmt.Sprintf("%d octets", len(data)),
+			Text: fmt.Sprintf("expected at most %d", maxSize),
+		}}
+	}
+	root, errs := p.decode(data)
+	if errs != nil {
+		return nil, errs
+	}
+	if errs := p.otherSchema(root); errs != nil {
+		return nil, errs
+	}
+	r := &reader{known: p.known}
+	p.devices = r.readDevices(root)
+
+	common := *root
+	common.table = make(map[string]*node)
+	for k, n := range root.table {
+		if k != "device" {
+			common.table[k] = n
+		}
+	}
+	base := newPass("", &common, val[string]{}, p.known)
+	p.missing = base.missing
+	var passes []pass
+	for _, d := range p.devices {
+		passes = append(passes, newPass(d.label, d.over(&common), d.name, p.known))
+	}
+	checkFleet(passes)
+	if len(passes) > 0 && len(p.missing) > 0 {
+		// Only the devices make it complete: judge it by itself no further than values.
+		base.problems = slices.DeleteFunc(base.problems, func(q problem) bool { return q.class != isBad })
+	}
+	passes = append([]pass{base}, passes...)
+	errs, warnings := report(p.text, r.problems, passes, len(p.devices))
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	for i, pass := range passes {
+		if i > 0 || len(p.missing) == 0 {
+			p.results = append(p.results, Device{pass.label, pass.raw.config(), warnings[pass.label]})
+		}
+	}
+	return p, nil
+}
+
+// decode returns the file as a tree. A syntax error is the only error of a file.
+func (p *parsed) decode(data []byte) (*node, Errors) {
+	var values map[string]any
+	_, err := toml.Decode(string(data), &values)
+	if err == nil {
+		return newNode(values, scan(data), "", data, nil), nil
+	}
+	var syntax toml.ParseError
+	if !errors.As(err, &syntax) {
+		return nil, Errors{{File: p.text.file, Line: 1, Col: 1, Key: "file", Value: "not TOML", Text: err.Error()}}
+	}
+	at := min(max(syntax.Position.Start, 0), len(data))
+	key := syntax.LastKey
+	if key == "" {
+		key = "file"
+	}
+	return nil, Errors{p.text.error(problem{at: at, key: key, value: "not TOML", text: syntaxText(syntax.Message, data[at:])})}
+}
+
+// syntaxText puts the library's message on one line and adds what is usually
+// meant by the most usual mistake.
+func syntaxText(message string, rest []byte) string {
+	text := strings.TrimSuffix(strings.Join(strings.Fields(message), " "), ".")
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	switch word := strings.Fields(string(line) + " ")[:]; {
+	case strings.HasPrefix(text, "expected value but found \""),
+		strings.HasPrefix(text, "Invalid float value"):
+		if len(word) > 0 && !strings.ContainsAny(word[0], "\"'[]{},#") {
+			text += fmt.Sprintf(": expected a string in quotes, e.g. %s", quote(word[0]))
+		}
+	case strings.HasSuffix(text, "has already been defined"):
+		text += ": expected each key and [table] once"
+	}
+	return text
+}
+
+// otherSchema reports a file of another format, and nothing else about it.
+func (p *parsed) otherSchema(root *node) Errors {
+	n := root.table["schema"]
+	if n == nil || n.value == int64(Schema) {
+		return nil
+	}
+	r := &reader{known: map[string]bool{}}
+	r.readSchema(&table{r: r, n: root})
+	return Errors{p.text.error(r.problems[0])}
+}
+
+// find returns what the box that id describes gets.
+func (p *parsed) find(id Identity) (Device, Errors) {
+	var matching []int
+	for i, d := range p.devices {
+		if d.matches(id) {
+			matching = append(matching, i)
+		}
+	}
+	fail := func(n *node, text string) (Device, Errors) {
+		return Device{}, Errors{p.text.error(problem{at: n.at, key: n.path, value: id.String(), text: text})}
+	}
+	switch {
+	case len(matching) > 1:
+		first, second := p.devices[matching[0]], p.devices[matching[1]]
+		return fail(second.match, fmt.Sprintf("this box is matched by %s too: expected one [[device]] for a box", first.match.path))
+	case len(matching) == 1:
+		return p.results[len(p.results)-len(p.devices)+matching[0]], nil
+	case len(p.missing) == 0:
+		return p.results[0], nil
+	}
+	return fail(&node{path: "device", at: p.devices[0].n.at}, fmt.Sprintf(
+		"no [[device]] matches this box, and without one %s: expected a box with one of %s",
+		missingText(p.missing), matchesText(p.devices)))
+}
+
+func missingText(keys []string) string {
+	if len(keys) == 1 {
+		return keys[0] + " is missing"
+	}
+	return strings.Join(keys, ", ") + " are missing"
+}
+
+func matchesText(ds []device) string {
+	const most = 10
+	var ms []string
+	for i, d := range ds {
+		if i == most {
+			ms = append(ms, fmt.Sprintf("%d more", len(ds)-most))
+			break
+		}
+		ms = append(ms, d.String())
+	}
+	return strings.Join(ms, ", ")
+}
+
+// String returns what is known of a box, for errors.
+func (id Identity) String() string {
+	or := func(s string) string {
+		if s == "" {
+			return "unknown"
+		}
+		return quote(s)
+	}
+	macs := make([]string, len(id.MACs))
+	for i, mac := range id.MACs {
+		macs[i] = mac.String()
+	}
+	return fmt.Sprintf("box with name %s, serial %s, mac %s", or(id.Name), or(id.Serial), or(strings.Join(macs, " ")))
+}

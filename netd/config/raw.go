@@ -1,0 +1,244 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// The raw structs are what a file says: the values of Config with their nodes.
+
+type rawFile struct {
+	gateway    rawGateway
+	uplinks    []rawUplink
+	bgp        rawBGP
+	pools      []rawPool
+	workloads  []rawWorkload
+	management rawManagement
+}
+
+type rawGateway struct {
+	name val[string]
+}
+
+type rawUplink struct {
+	n         *node
+	name      val[string]
+	matchName val[string]
+	matchMAC  val[net.HardwareAddr]
+	addresses val[[]val[netip.Prefix]]
+	dhcp      val[bool]
+	router    val[netip.Addr]
+	mtu       val[int64]
+}
+
+type rawBGP struct {
+	n            *node
+	as           val[int64]
+	routerID     val[netip.Addr]
+	port         val[int64]
+	holdTime     val[time.Duration]
+	connectRetry val[time.Duration]
+	restartTime  val[time.Duration]
+	peers        []rawPeer
+	gateways     []rawPeer
+}
+
+type rawPeer struct {
+	n           *node
+	name        val[string]
+	address     val[netip.Addr]
+	as          val[int64]
+	maxPrefixes val[int64]
+	self        bool // a [[bgp.gateway]] that is this gateway
+}
+
+type rawPool struct {
+	n      *node
+	name   val[string]
+	prefix val[netip.Prefix]
+	block  val[netip.Prefix]
+	mode   val[Mode]
+}
+
+type rawWorkload struct {
+	n        *node
+	name     val[string]
+	image    val[string]
+	command  val[[]val[string]]
+	args     val[[]val[string]]
+	env      map[string]val[string]
+	replicas val[int64]
+}
+
+type rawManagement struct {
+	consolePassword val[string]
+}
+
+// readFile reads a tree. It reports what is wrong with single values and what is
+// missing; name is the default for gateway.name.
+func (r *reader) readFile(root *node, name val[string]) *rawFile {
+	t := &table{r: r, n: root}
+	f := &rawFile{}
+	r.readSchema(t)
+	f.gateway = readGateway(t.table("gateway"), name)
+	for _, e := range t.tables("uplink") {
+		f.uplinks = append(f.uplinks, readUplink(e))
+	}
+	if len(f.uplinks) == 0 {
+		t.missing("uplink", "expected at least one [[uplink]]")
+	}
+	f.bgp = readBGP(t.table("bgp"))
+	for _, e := range t.tables("pool") {
+		f.pools = append(f.pools, readPool(e))
+	}
+	for _, e := range t.tables("workload") {
+		f.workloads = append(f.workloads, readWorkload(e))
+	}
+	f.management = readManagement(t.table("management"))
+	t.child("device", false) // readDevices has checked it
+	t.done()
+	return f
+}
+
+func (r *reader) readSchema(t *table) {
+	w := number(Schema, Schema, fmt.Sprint(Schema))
+	w.what = fmt.Sprintf("%d, the only format that this netd reads", Schema)
+	w.eg = ""
+	if t.child("schema", false) == nil {
+		t.missing("schema", fmt.Sprintf("expected the number of the file's format as its first line, e.g. schema = %d", Schema))
+		return
+	}
+	readNode(r, t.n.table["schema"], w)
+}
+
+func readGateway(t *table, name val[string]) rawGateway {
+	defer t.done()
+	w := hostName("gw-a")
+	if t.n.table["name"] == nil && name.ok {
+		t.child("name", false)
+		return rawGateway{name: name}
+	}
+	return rawGateway{name: required(t, "name", w)}
+}
+
+func readUplink(t *table) rawUplink {
+	defer t.done()
+	u := rawUplink{
+		n:         t.n,
+		name:      required(t, "name", ownLinkName("uplink0")),
+		addresses: elements(t, "address", interfaceAddr("10.0.1.11/24")),
+		dhcp:      withDefault(t, "dhcp", boolean(), false),
+		router:    optional(t, "router", ipv4("10.0.1.1")),
+		mtu:       withDefault(t, "mtu", number(576, 9216, "1500"), 1500),
+	}
+	m := t.table("match")
+	defer m.done()
+	u.matchName = optional(m, "name", linkLabel())
+	u.matchMAC = optional(m, "mac", hardwareAddr())
+	if u.matchName.n == nil && u.matchMAC.n == nil {
+		t.missing("match", `expected which of the box's links it is, e.g. match = { name = "eth0" } or match = { mac = "52:54:00:01:00:0a" }`)
+	}
+	if u.addresses.n == nil && u.dhcp.ok && !u.dhcp.v {
+		t.missing("address", `expected static addresses or DHCP, e.g. address = ["10.0.1.11/24"] or dhcp = true`)
+	}
+	return u
+}
+
+// linkLabel is a kernel's name of a link, or a board's label on a port.
+func linkLabel() want[string] {
+	return matching("a link's name in the kernel or on the board, 1 to 31 letters, digits and signs without space, slash or quote",
+		"eth0", `[!#-&(-.0-~]{1,31}`)
+}
+
+func readBGP(t *table) rawBGP {
+	defer t.done()
+	b := rawBGP{
+		n:            t.n,
+		as:           required(t, "as", asNumber("65101")),
+		routerID:     optional(t, "router-id", routerID()),
+		port:         withDefault(t, "port", number(1, 65535, "179"), 179),
+		holdTime:     withDefault(t, "hold-time", seconds(3*time.Second, 65535*time.Second, "9s"), 9*time.Second),
+		connectRetry: withDefault(t, "connect-retry", seconds(time.Second, 5*time.Minute, "5s"), 5*time.Second),
+		restartTime:  withDefault(t, "restart-time", seconds(0, 4095*time.Second, "120s"), 120*time.Second),
+	}
+	for _, e := range t.tables("peer") {
+		b.peers = append(b.peers, readPeer(e, "tor1", "10.0.1.1", "65001"))
+	}
+	for _, e := range t.tables("gateway") {
+		b.gateways = append(b.gateways, readPeer(e, "gw-c", "10.0.2.13", "65103"))
+	}
+	return b
+}
+
+// routerID is any number but 0, written as an address (RFC 6286).
+func routerID() want[netip.Addr] {
+	w := ipv4("10.0.1.11")
+	w.what = "a number other than 0 in the form of an IPv4 address"
+	w.read = func(n *node) (netip.Addr, *wrong) {
+		s, _ := n.value.(string)
+		a, err := netip.ParseAddr(s)
+		if err != nil || !a.Is4() || a.IsUnspecified() {
+			return a, &wrong{}
+		}
+		return a, nil
+	}
+	return w
+}
+
+func readPeer(t *table, name, address, as string) rawPeer {
+	defer t.done()
+	return rawPeer{
+		n:           t.n,
+		name:        required(t, "name", hostName(name)),
+		address:     required(t, "address", ipv4(address)),
+		as:          required(t, "as", asNumber(as)),
+		maxPrefixes: withDefault(t, "max-prefixes", number(1, 10_000_000, "10000"), 10000),
+	}
+}
+
+func readPool(t *table) rawPool {
+	defer t.done()
+	return rawPool{
+		n:      t.n,
+		name:   required(t, "name", hostName("pods")),
+		prefix: required(t, "prefix", podPrefix("10.64.0.0/16")),
+		block:  required(t, "block", podPrefix("10.64.1.0/26")),
+		mode:   withDefault(t, "encapsulation", oneOf(ModeNever, ModeCrossSubnet, ModeAlways), ModeCrossSubnet),
+	}
+}
+
+func readWorkload(t *table) rawWorkload {
+	defer t.done()
+	w := rawWorkload{
+		n:    t.n,
+		name: required(t, "name", workloadName()),
+		image: required(t, "image", matching(
+			"the file name of an OCI archive, which ends in .tar and has no folder", "web.tar",
+			`[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,250}\.tar`)),
+		command:  elements(t, "command", aString("/bin/httpd")),
+		args:     elements(t, "args", aString("-f")),
+		replicas: withDefault(t, "replicas", number(0, 250, "1"), 1),
+		env:      make(map[string]val[string]),
+	}
+	if w.command.ok && len(w.command.v) == 0 {
+		t.r.add(isBad, w.command.n, w.command.n.src,
+			`expected at least a program; leave the key out to run what the image names`)
+	}
+	env := t.table("env")
+	for key, n := range env.n.table {
+		if key == "" || strings.ContainsAny(key, "=\x00") {
+			t.r.add(isBad, n, n.src, `expected a variable's name without "=", e.g. env = { PORT = "8080" }`)
+			continue
+		}
+		w.env[key] = readNode(t.r, n, aString("8080"))
+	}
+	return w
+}
+
+func readManagement(t *table) rawManagement {
+	defer t.done()
+	return rawManagement{consolePassword: optional(t, "console-password", passwordHash())}
+}

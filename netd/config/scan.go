@@ -1,0 +1,224 @@
+package config
+
+import (
+	"bytes"
+
+	"github.com/BurntSushi/toml"
+)
+
+// span says where a key and its value stand in the file, as offsets. A table that
+// was opened by a header or by a dotted key has no value as written: val == end.
+type span struct {
+	key      int
+	val, end int
+	table    map[string]*span
+	list     []*span
+}
+
+// child returns the span of a key, made at offset at if there is none yet.
+func (s *span) child(key string, at int) *span {
+	if c := s.table[key]; c != nil {
+		return c
+	}
+	if s.table == nil {
+		s.table = make(map[string]*span)
+	}
+	c := &span{key: at}
+	s.table[key] = c
+	return c
+}
+
+// last is the table that a header's further keys go to.
+func (s *span) last() *span {
+	if n := len(s.list); n > 0 {
+		return s.list[n-1]
+	}
+	return s
+}
+
+// scanner finds the spans of a file that the library has already accepted. On
+// any other text its result is of no use, but it does not panic.
+type scanner struct {
+	data []byte
+	pos  int
+	root *span
+}
+
+// scan returns the spans of a valid TOML file.
+func scan(data []byte) *span {
+	s := &scanner{data: data, root: &span{}}
+	table := s.root
+	for {
+		s.skip(" \t\r\n")
+		switch {
+		case s.pos >= len(s.data):
+			return s.root
+		case s.peek('['):
+			table = s.header()
+		default:
+			s.pair(table)
+		}
+	}
+}
+
+// header reads [a.b] or [[a.b]] and returns its table.
+func (s *scanner) header() *span {
+	at := s.pos
+	s.pos++
+	array := s.peek('[')
+	if array {
+		s.pos++
+	}
+	t := s.root
+	keys, _ := s.key()
+	for _, k := range keys[:len(keys)-1] {
+		t = t.child(k, at).last()
+	}
+	t = t.child(keys[len(keys)-1], at)
+	if array {
+		t.list = append(t.list, &span{key: at})
+		t = t.last()
+	} else {
+		t.key = at // a super-table may come after its sub-tables
+	}
+	for s.pos < len(s.data) && s.data[s.pos] != '\n' {
+		s.pos++
+	}
+	return t
+}
+
+// pair reads key = value into a table.
+func (s *scanner) pair(t *span) {
+	keys, at := s.key()
+	for i, k := range keys {
+		t = t.child(k, at[i])
+	}
+	s.skip(" \t")
+	s.pos++ // the equals sign
+	s.skip(" \t")
+	s.value(t)
+}
+
+// key reads a dotted key and returns its parts and where each starts.
+func (s *scanner) key() (parts []string, at []int) {
+	for {
+		s.skip(" \t")
+		start := s.pos
+		at = append(at, start)
+		switch {
+		case s.peek('"'), s.peek('\''):
+			s.quoted()
+			parts = append(parts, unquoteKey(s.data[start:s.pos]))
+		default:
+			s.until(" \t\r\n.=]")
+			parts = append(parts, string(s.data[start:s.pos]))
+		}
+		s.skip(" \t")
+		if !s.peek('.') {
+			return parts, at
+		}
+		s.pos++
+	}
+}
+
+// unquoteKey leaves TOML's escapes to the library.
+func unquoteKey(quoted []byte) string {
+	var m map[string]any
+	if _, err := toml.Decode(string(quoted)+" = 0", &m); err == nil {
+		for k := range m {
+			return k
+		}
+	}
+	return string(quoted)
+}
+
+// value reads a value into sp.
+func (s *scanner) value(sp *span) {
+	sp.val = s.pos
+	switch {
+	case s.peek('"'), s.peek('\''):
+		s.quoted()
+		sp.end = s.pos
+	case s.peek('['):
+		s.elements(']', func() {
+			e := &span{key: s.pos}
+			sp.list = append(sp.list, e)
+			s.value(e)
+		})
+		sp.end = s.pos
+	case s.peek('{'):
+		s.elements('}', func() { s.pair(sp) })
+		sp.end = s.pos
+	default:
+		s.until(",]}#\r\n")
+		sp.end = sp.val + len(bytes.TrimRight(s.data[sp.val:s.pos], " \t"))
+	}
+}
+
+// elements reads what is between brackets.
+func (s *scanner) elements(closing byte, element func()) {
+	s.pos++
+	for {
+		s.skip(" \t\r\n,")
+		if s.pos >= len(s.data) {
+			return
+		}
+		if s.peek(closing) {
+			s.pos++
+			return
+		}
+		start := s.pos
+		element()
+		if s.pos == start { // not valid TOML: go on all the same
+			s.pos++
+		}
+	}
+}
+
+// quoted reads a string of any of the four kinds.
+func (s *scanner) quoted() {
+	q := s.data[s.pos]
+	quote := []byte{q}
+	if bytes.HasPrefix(s.data[s.pos:], []byte{q, q, q}) {
+		quote = []byte{q, q, q}
+	}
+	s.pos += len(quote)
+	for s.pos < len(s.data) && !bytes.HasPrefix(s.data[s.pos:], quote) {
+		if q == '"' && s.data[s.pos] == '\\' {
+			s.pos++
+		}
+		s.pos++
+	}
+	s.pos = min(s.pos+len(quote), len(s.data))
+	// Up to two quotes may stand before the closing three.
+	for i := 0; i < 2 && len(quote) == 3 && s.peek(q); i++ {
+		s.pos++
+	}
+}
+
+// skip passes over any of the octets in set; where set has a newline, over
+// comments too.
+func (s *scanner) skip(set string) {
+	comments := bytes.IndexByte([]byte(set), '\n') >= 0
+	for s.pos < len(s.data) {
+		switch c := s.data[s.pos]; {
+		case comments && c == '#':
+			s.until("\n")
+		case bytes.IndexByte([]byte(set), c) >= 0:
+			s.pos++
+		default:
+			return
+		}
+	}
+}
+
+// until passes over everything but the octets in set.
+func (s *scanner) until(set string) {
+	if i := bytes.IndexAny(s.data[s.pos:], set); i >= 0 {
+		s.pos += i
+	} else {
+		s.pos = len(s.data)
+	}
+}
+
+func (s *scanner) peek(c byte) bool { return s.pos < len(s.data) && s.data[s.pos] == c }

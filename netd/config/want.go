@@ -1,0 +1,356 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// This file has what single values may be.
+
+// aString is any string that can be an argument or a variable of a process.
+func aString(eg string) want[string] {
+	return want[string]{"a string", quote(eg), func(n *node) (string, *wrong) {
+		switch v := n.value.(type) {
+		case string:
+			if strings.ContainsRune(v, 0) {
+				return "", &wrong{why: "NUL can not be passed to a process"}
+			}
+			return v, nil
+		case nil: // a table or an array
+		default:
+			return "", &wrong{eg: quote(n.src)}
+		}
+		return "", &wrong{}
+	}}
+}
+
+// matching is a string that a pattern describes.
+func matching(what, eg, pattern string) want[string] {
+	re := regexp.MustCompile(`^(?:` + pattern + `)$`)
+	return want[string]{what, quote(eg), func(n *node) (string, *wrong) {
+		s, ok := n.value.(string)
+		if !ok || !re.MatchString(s) {
+			return "", &wrong{}
+		}
+		return s, nil
+	}}
+}
+
+// hostName is an RFC 1123 label. DNS takes both cases for the same name; so that
+// nothing else has to, only lower case is accepted.
+func hostName(eg string) want[string] {
+	return matching("a name of 1 to 63 lower-case letters, digits and inner hyphens (RFC 1123)",
+		eg, `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`)
+}
+
+// workloadName leaves room for its pods' numbers (NAME-249 is a host name) and has
+// no two hyphens in a row, which containerd's identifiers may not have.
+func workloadName() want[string] {
+	w := matching("a name of 1 to 59 lower-case letters, digits and single inner hyphens",
+		"web", `[a-z0-9]+(-[a-z0-9]+)*`)
+	read := w.read
+	w.read = func(n *node) (string, *wrong) {
+		s, bad := read(n)
+		if len(s) > 59 {
+			return "", &wrong{why: fmt.Sprintf("%d octets, and pods are called NAME-0 to NAME-249", len(s))}
+		}
+		return s, bad
+	}
+	return w
+}
+
+// ownLinkName is a name that netd gives to a link of the kernel, whose limit is
+// 15 octets (IFNAMSIZ less the final NUL).
+func ownLinkName(eg string) want[string] {
+	w := matching("a link name of 1 to 15 lower-case letters, digits, hyphens and dots, with a letter first",
+		eg, `[a-z][a-z0-9.-]{0,14}`)
+	read := w.read
+	w.read = func(n *node) (string, *wrong) {
+		s, bad := read(n)
+		if bad != nil {
+			if v, ok := n.value.(string); ok && len(v) > 15 {
+				bad.why = fmt.Sprintf("%d octets", len(v))
+			}
+			return "", bad
+		}
+		for _, prefix := range []string{"pod", "netd"} {
+			if strings.HasPrefix(s, prefix) {
+				return "", &wrong{why: fmt.Sprintf("netd names its own links %s…", prefix)}
+			}
+		}
+		if slices.Contains([]string{"lo", "tunl0", "all", "default"}, s) {
+			return "", &wrong{why: "the kernel uses this name"}
+		}
+		return s, nil
+	}
+	return w
+}
+
+func boolean() want[bool] {
+	return want[bool]{"true or false", "true", func(n *node) (bool, *wrong) {
+		switch v := n.value.(type) {
+		case bool:
+			return v, nil
+		case string:
+			if v == "true" || v == "false" {
+				return false, &wrong{eg: v}
+			}
+		}
+		return false, &wrong{}
+	}}
+}
+
+// number is a whole number in a range.
+func number(least, most int64, eg string) want[int64] {
+	what := fmt.Sprintf("a number from %d to %d", least, most)
+	return want[int64]{what, eg, func(n *node) (int64, *wrong) {
+		in := func(v int64) bool { return least <= v && v <= most }
+		switch v := n.value.(type) {
+		case int64:
+			if in(v) {
+				return v, nil
+			}
+		case float64:
+			if v == math.Trunc(v) && v >= float64(least) && v <= float64(most) {
+				return 0, &wrong{eg: strconv.FormatInt(int64(v), 10)}
+			}
+		case string:
+			if i, err := strconv.ParseInt(v, 10, 64); err == nil && in(i) {
+				return 0, &wrong{eg: v}
+			}
+		}
+		return 0, &wrong{}
+	}}
+}
+
+// asNumber is an autonomous system's number: 0 is reserved by RFC 7607,
+// 4294967295 by RFC 7300, and 23456 stands for others (RFC 6793).
+func asNumber(eg string) want[int64] {
+	w := number(1, math.MaxUint32-1, eg)
+	read := w.read
+	w.read = func(n *node) (int64, *wrong) {
+		v, bad := read(n)
+		if s, ok := n.value.(string); ok && bad.eg == "" {
+			if hi, lo, dotted := strings.Cut(s, "."); dotted {
+				h, errH := strconv.ParseUint(hi, 10, 16)
+				l, errL := strconv.ParseUint(lo, 10, 16)
+				if errH == nil && errL == nil && h > 0 {
+					return 0, &wrong{why: "not in RFC 5396's plain form", eg: strconv.FormatUint(h<<16|l, 10)}
+				}
+			}
+		}
+		if bad == nil && v == 23456 {
+			return 0, &wrong{why: "AS_TRANS stands for 4-octet numbers (RFC 6793) and is nobody's own"}
+		}
+		return v, bad
+	}
+	return w
+}
+
+// seconds is a time of whole seconds, which is all that BGP's messages can carry.
+func seconds(least, most time.Duration, eg string) want[time.Duration] {
+	what := fmt.Sprintf("a time from %s to %s in whole seconds", quote(least.String()), quote(plainSeconds(most)))
+	return want[time.Duration]{what, quote(eg), func(n *node) (time.Duration, *wrong) {
+		switch v := n.value.(type) {
+		case string:
+			d, err := time.ParseDuration(v)
+			switch {
+			case err != nil:
+				if i, err := strconv.Atoi(v); err == nil {
+					return 0, &wrong{why: "no unit", eg: secondsEg(int64(i), least, most)}
+				}
+			case d >= least && d <= most && d%time.Second == 0:
+				return d, nil
+			}
+		case int64:
+			return 0, &wrong{why: "no unit", eg: secondsEg(v, least, most)}
+		}
+		return 0, &wrong{}
+	}}
+}
+
+// secondsEg is the example for a number that lacks its unit.
+func secondsEg(v int64, least, most time.Duration) string {
+	if v < int64(least/time.Second) || v > int64(most/time.Second) {
+		return ""
+	}
+	return quote(strconv.FormatInt(v, 10) + "s")
+}
+
+func plainSeconds(d time.Duration) string {
+	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
+}
+
+// oneOf is a word out of a few.
+func oneOf[T ~string](words ...T) want[T] {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = quote(string(w))
+	}
+	return want[T]{"one of " + strings.Join(quoted, ", "), "", func(n *node) (T, *wrong) {
+		s, ok := n.value.(string)
+		if !ok || !slices.Contains(words, T(s)) {
+			return "", &wrong{}
+		}
+		return T(s), nil
+	}}
+}
+
+// hardwareAddr is a link's own 48-bit address.
+func hardwareAddr() want[net.HardwareAddr] {
+	return want[net.HardwareAddr]{"a MAC address of six octets", `"52:54:00:01:00:0a"`,
+		func(n *node) (net.HardwareAddr, *wrong) {
+			s, _ := n.value.(string)
+			mac, err := net.ParseMAC(s)
+			switch {
+			case err != nil || len(mac) != 6:
+				return nil, &wrong{}
+			case mac[0]&1 != 0:
+				return nil, &wrong{why: "a group address"}
+			case [6]byte(mac) == [6]byte{}:
+				return nil, &wrong{why: "nobody's address"}
+			}
+			return mac, nil
+		}}
+}
+
+// ipv4 is a host's address.
+func ipv4(eg string) want[netip.Addr] {
+	return want[netip.Addr]{"an IPv4 address of a host", quote(eg), func(n *node) (netip.Addr, *wrong) {
+		s, _ := n.value.(string)
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			if p, err := netip.ParsePrefix(s); err == nil && p.Addr().Is4() {
+				return a, &wrong{why: "a prefix length has no place here", eg: quote(p.Addr().String())}
+			}
+			return a, &wrong{}
+		}
+		return a, notHost(a)
+	}}
+}
+
+// notHost says why an address can not be a host's.
+func notHost(a netip.Addr) *wrong {
+	if !a.Is4() {
+		return &wrong{why: "IPv6 is not supported yet"}
+	}
+	if use := specialUse(netip.PrefixFrom(a, 32)); use != "" {
+		return &wrong{why: use}
+	}
+	return nil
+}
+
+// interfaceAddr is a link's address with the prefix length of its subnet.
+func interfaceAddr(eg string) want[netip.Prefix] {
+	return want[netip.Prefix]{"an IPv4 address with its subnet's prefix length", quote(eg),
+		func(n *node) (netip.Prefix, *wrong) {
+			s, _ := n.value.(string)
+			p, err := netip.ParsePrefix(s)
+			if err != nil {
+				if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
+					return p, &wrong{why: "no prefix length", eg: quote(s + "/24")}
+				}
+				return p, &wrong{}
+			}
+			if bad := notHost(p.Addr()); bad != nil {
+				return p, bad
+			}
+			if p.Bits() == 0 {
+				return p, &wrong{why: "a subnet that holds every address"}
+			}
+			if !hostOf(p, p.Addr()) {
+				return p, &wrong{why: fmt.Sprintf("the first and last address of %s are not a host's", p.Masked())}
+			}
+			return p, nil
+		}}
+}
+
+// hostOf says whether a is in p's subnet and neither its network's nor its
+// broadcast address, which /31 (RFC 3021) and /32 do not have.
+func hostOf(p netip.Prefix, a netip.Addr) bool {
+	if !p.Contains(a) || p.Bits() >= 31 {
+		return p.Contains(a)
+	}
+	return a != p.Masked().Addr() && a != lastOf(p)
+}
+
+// lastOf is the last address of an IPv4 prefix.
+func lastOf(p netip.Prefix) netip.Addr {
+	a := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		a[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(a)
+}
+
+// podPrefix is a range of addresses for pods.
+func podPrefix(eg string) want[netip.Prefix] {
+	return want[netip.Prefix]{"an IPv4 prefix", quote(eg), func(n *node) (netip.Prefix, *wrong) {
+		s, _ := n.value.(string)
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
+				return p, &wrong{why: "no prefix length"}
+			}
+			return p, &wrong{}
+		}
+		switch use := ""; {
+		case !p.Addr().Is4():
+			return p, &wrong{why: "IPv6 is not supported yet"}
+		case p != p.Masked():
+			return p, &wrong{why: "bits set after the prefix length", eg: quote(p.Masked().String())}
+		default:
+			if use = specialUse(p); use != "" {
+				return p, &wrong{why: use}
+			}
+		}
+		return p, nil
+	}}
+}
+
+// specialUse says what an address range overlaps that hosts and pods can not have.
+func specialUse(p netip.Prefix) string {
+	for _, s := range []struct{ prefix, use string }{
+		{"0.0.0.0/8", "this network"},
+		{"127.0.0.0/8", "loopback"},
+		{"169.254.0.0/16", "link-local; pods reach the gateway by 169.254.1.1"},
+		{"224.0.0.0/4", "multicast"},
+		{"240.0.0.0/4", "reserved and broadcast"},
+	} {
+		if p.Overlaps(netip.MustParsePrefix(s.prefix)) {
+			return fmt.Sprintf("in or over %s (%s)", s.prefix, s.use)
+		}
+	}
+	return ""
+}
+
+// passwordHash is a crypt(5) hash of a method that is still good.
+func passwordHash() want[string] {
+	const salt, end = `[./0-9A-Za-z]`, `[./0-9A-Za-z]`
+	re := regexp.MustCompile(`^(?:` +
+		`\$5\$(rounds=[0-9]{4,9}\$)?` + salt + `{1,16}\$` + end + `{43}|` +
+		`\$6\$(rounds=[0-9]{4,9}\$)?` + salt + `{1,16}\$` + end + `{86}|` +
+		`\$y\$` + salt + `+\$` + salt + `{1,86}\$` + end + `{43})$`)
+	return want[string]{`a whole crypt(5) hash that begins with $5$, $6$ or $y$, as "openssl passwd -6" prints it`, "",
+		func(n *node) (string, *wrong) {
+			s, ok := n.value.(string)
+			switch {
+			case ok && re.MatchString(s):
+				return s, nil
+			case ok && s == "":
+				return "", &wrong{why: "leave the key out if nobody is to log in"}
+			case ok && strings.HasPrefix(s, "$1$"), ok && strings.HasPrefix(s, "$2"):
+				return "", &wrong{why: "a method that is not accepted"}
+			case ok && !strings.HasPrefix(s, "$"):
+				return "", &wrong{why: "not a hash"}
+			}
+			return "", &wrong{}
+		}}
+}
