@@ -1,0 +1,16 @@
+// Package bgp is the BGP speaker, in two halves.
+//
+// Serve is the role `netd bgp`: GoBGP v4 in a process of its own, with its own
+// uid, no capability but the port's, and nothing to lose. GoBGP recovers no
+// panic, so what a peer can break must not be the agent.
+//
+// Speaker is the agent's half: it starts that process, tells it what to do over
+// GoBGP's own gRPC API on a unix socket, starts it again when it dies, and takes
+// Snapshots of what it knows. While it is away the routes stay; it comes back
+// with graceful restart (RFC 4724).
+//
+// What a peer may tell us: prefixes of the pools, and from ToRs the default
+// route. What we tell: the prefixes that we originate, nothing learned.
+//
+// It owns osrg/gobgp; nothing else imports it. Package daemon is the caller.
+package bgp

@@ -1,0 +1,44 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/server"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+)
+
+// maxMessage bounds one gRPC message in octets.
+const maxMessage = 64 << 20
+
+// Serve runs the speaker with its API on the unix socket, until ctx ends. It
+// then leaves without a NOTIFICATION, so that peers keep our routes for the
+// restart time (RFC 4724 section 4.2).
+func Serve(ctx context.Context, socket string, log *slog.Logger) error {
+	// Whatever a peer makes of this process, it can not gain privileges by exec.
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("set no_new_privs: %w", err)
+	}
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove old socket: %w", err)
+	}
+	level := new(slog.LevelVar)
+	level.Set(slog.LevelWarn)
+	s := server.NewBgpServer(
+		server.GrpcListenAddress("unix://"+socket),
+		server.GrpcOption([]grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage)}),
+		server.LoggerOption(log, level),
+	)
+	go s.Serve()
+	<-ctx.Done()
+	err := s.StopBgp(context.WithoutCancel(ctx), &api.StopBgpRequest{AllowGracefulRestart: true})
+	if err != nil {
+		return fmt.Errorf("stop BGP: %w", err)
+	}
+	return nil
+}
