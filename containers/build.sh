@@ -23,31 +23,10 @@ done
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/netd/containers/$arch
+sysroot=$("$here/fetch-deb.sh" "$arch" libseccomp-dev)
 
-# fetch gets the package for $arch with an apt state of its own.
-fetch() {
-	state=$cache/apt
-	mkdir -p "$state/lists/partial" "$state/archives/partial" "$cache/debs"
-	set -- "$1" -qq -o APT::Architecture=$arch -o APT::Architectures=$arch \
-		-o APT::Sandbox::User=root -o Dir::State::status=/dev/null \
-		-o Dir::State::lists="$state/lists" -o Dir::Cache="$state" -o Dir::Cache::archives="$state/archives"
-	package=$1; shift
-	apt-get "$@" update
-	(cd "$cache/debs" && rm -f "$package"_*.deb && apt-get "$@" download "$package:$arch")
-}
-
-sysroot=$cache/sysroot
-if ! [ -e "$sysroot.done" ]; then
-	echo "fetch libseccomp-dev for $arch"
-	fetch libseccomp-dev
-	rm -rf "$sysroot"
-	dpkg-deb -x "$cache"/debs/libseccomp-dev_*.deb "$sysroot"
-	touch "$sysroot.done"
-fi
-
-# runc_nocriu: no pod is checkpointed. no_grpc leaves out containerd's gRPC services, which a shim does not serve:
-# 8 MB instead of 14.
+# no_grpc leaves out containerd's gRPC services, which a shim does not serve:
+# 8 MB instead of 14. runc_nocriu: no pod is checkpointed.
 cd "$here"
 CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -mod=readonly -buildvcs=false -trimpath -tags no_grpc \
 	-ldflags '-s -w' -o "$out/containerd-shim-runc-v2" \
