@@ -10,8 +10,6 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
-
-	"netd/netd/internal/route"
 )
 
 const (
@@ -162,18 +160,18 @@ func ownPath(p netip.Prefix) *api.Path {
 }
 
 // learned turns one destination into paths, in BGP's order; our own are left out.
-func learned(d *api.Destination, names map[string]string) []route.Path {
+func learned(d *api.Destination, names map[string]string) []Path {
 	prefix, err := netip.ParsePrefix(d.GetPrefix())
 	if err != nil {
 		return nil
 	}
-	var paths []route.Path
+	var paths []Path
 	for _, p := range d.GetPaths() {
 		peer, ok := names[p.GetNeighborIp()]
 		if !ok {
 			continue
 		}
-		path := route.Path{Prefix: prefix, Peer: peer, Rank: len(paths), Stale: p.GetStale()}
+		path := Path{Prefix: prefix, Peer: peer, Rank: len(paths), Stale: p.GetStale()}
 		for _, a := range p.GetPattrs() {
 			switch {
 			case a.GetNextHop() != nil:

@@ -3,8 +3,6 @@ package bgp
 import (
 	"net/netip"
 	"time"
-
-	"netd/netd/internal/route"
 )
 
 // Config is what the speaker should do.
@@ -32,24 +30,36 @@ type Peer struct {
 	MaxPrefixes uint32
 }
 
+// Path is one way to a prefix that a peer has told us.
+type Path struct {
+	Prefix  netip.Prefix
+	NextHop netip.Addr
+	Peer    string // its name
+	// Rank is BGP's own order among the paths of the prefix; 0 is its best.
+	Rank   int
+	ASPath []uint32
+	// Stale: the peer is restarting and its paths are kept meanwhile (RFC 4724).
+	Stale bool
+}
+
 // PeerState is a session as it is.
 type PeerState struct {
-	Name    string     `json:"name"`
-	Address netip.Addr `json:"address"`
-	AS      uint32     `json:"as"`
-	Gateway bool       `json:"gateway"`
+	Name    string
+	Address netip.Addr
+	AS      uint32
+	Gateway bool
 	// State is RFC 4271's: Idle, Connect, Active, OpenSent, OpenConfirm, Established.
-	State string `json:"state"`
+	State string
 	// Since is when it was last Established or lost; zero if never.
-	Since time.Time `json:"since,omitzero"`
+	Since time.Time
 	// Reason of the last loss.
-	Reason string `json:"reason,omitempty"`
+	Reason string
 	// Received and Accepted count prefixes, before and after the import filter.
-	Received uint64 `json:"received"`
-	Accepted uint64 `json:"accepted"`
-	Sent     uint64 `json:"sent"`
+	Received uint64
+	Accepted uint64
+	Sent     uint64
 	// EndOfRIB: the peer has sent all that it has (RFC 4724 section 2).
-	EndOfRIB bool `json:"end_of_rib"`
+	EndOfRIB bool
 }
 
 // Established tells whether the session is up.
@@ -59,7 +69,7 @@ func (p PeerState) Established() bool { return p.State == "Established" }
 type Snapshot struct {
 	Peers []PeerState
 	// Paths in BGP's order for each prefix; Path.Rank 0 is its best.
-	Paths []route.Path
+	Paths []Path
 	// Started is when this life of the speaker began.
 	Started time.Time
 }

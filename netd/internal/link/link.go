@@ -31,16 +31,16 @@ type Uplink struct {
 
 // State is what is there.
 type State struct {
-	Name      string         `json:"name"`
-	Index     int            `json:"-"`
-	MAC       string         `json:"mac,omitempty"`
-	MTU       int            `json:"mtu,omitempty"`
-	Carrier   bool           `json:"carrier"`
-	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	Name      string
+	Index     int
+	MAC       string
+	MTU       int
+	Carrier   bool
+	Addresses []netip.Prefix
 	// Router is the default route's next hop, from the configuration or DHCP.
-	Router netip.Addr `json:"router,omitzero"`
+	Router netip.Addr
 	// Problem is empty if the link is as wanted.
-	Problem string `json:"problem,omitempty"`
+	Problem string
 }
 
 // Kernel is what Apply needs of rtnetlink.

@@ -43,16 +43,16 @@ type LocalPod struct {
 
 // Path is one way to a prefix that a peer has told us.
 type Path struct {
-	Prefix  netip.Prefix `json:"prefix"`
-	NextHop netip.Addr   `json:"next_hop"`
-	Peer    string       `json:"peer"`
+	Prefix  netip.Prefix
+	NextHop netip.Addr
+	Peer    string
 	// Rank is BGP's own order among the paths of the prefix; 0 is its best.
-	Rank   int      `json:"rank"`
-	ASPath []uint32 `json:"as_path"`
+	Rank   int
+	ASPath []uint32
 	// Stale: the peer is restarting and its paths are kept meanwhile (RFC 4724).
-	Stale bool `json:"stale,omitempty"`
+	Stale bool
 	// Static: not learned, but the router that the configuration or DHCP names.
-	Static bool `json:"static,omitempty"`
+	Static bool
 }
 
 // Hop is what the kernel says about a next hop.
@@ -90,22 +90,22 @@ type Facts struct {
 
 // Route is a planned route.
 type Route struct {
-	Prefix netip.Prefix `json:"prefix"`
-	Kind   Kind         `json:"kind"`
+	Prefix netip.Prefix
+	Kind   Kind
 	// NextHop is invalid for pods and blackholes.
-	NextHop netip.Addr `json:"next_hop,omitzero"`
-	Link    string     `json:"link,omitempty"`
+	NextHop netip.Addr
+	Link    string
 	// Source is the preferred source address.
-	Source netip.Addr `json:"source,omitzero"`
+	Source netip.Addr
 }
 
 // Candidate is a path that was considered, and what became of it.
 type Candidate struct {
 	Path
 	// Kind is what the path's route would be; empty if it can not be one.
-	Kind   Kind   `json:"kind,omitempty"`
-	Reason string `json:"reason"`
-	Chosen bool   `json:"chosen"`
+	Kind   Kind
+	Reason string
+	Chosen bool
 
 	class int
 	link  string
@@ -113,11 +113,11 @@ type Candidate struct {
 
 // Decision is the outcome for one prefix.
 type Decision struct {
-	Prefix netip.Prefix `json:"prefix"`
+	Prefix netip.Prefix
 	// Route is nil if the prefix gets no route.
-	Route      *Route      `json:"route"`
-	Reason     string      `json:"reason"`
-	Candidates []Candidate `json:"candidates,omitempty"`
+	Route      *Route
+	Reason     string
+	Candidates []Candidate
 }
 
 // Plan decides for every prefix of f; the result is ordered by prefix.

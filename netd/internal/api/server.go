@@ -1,0 +1,124 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// Gateway is what the server asks; the daemon implements it. Calls come from
+// many goroutines.
+type Gateway interface {
+	View(ctx context.Context) View
+	Explain(ctx context.Context, p netip.Prefix) (Explanation, error)
+	AddPod(ctx context.Context, name string) (Pod, error)
+	RemovePod(ctx context.Context, name string) error
+}
+
+// View is the whole state at one moment.
+type View struct {
+	Status Status
+	Peers  []Peer
+	Routes []Route
+	Pods   []Pod
+}
+
+// requestTimeout bounds a request from its first octet to the end of the answer.
+const requestTimeout = 30 * time.Second
+
+// Listen opens the socket; a file left by an earlier life is replaced.
+func Listen(socket string) (net.Listener, error) {
+	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove old socket: %w", err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// Serve answers until ctx ends.
+func Serve(ctx context.Context, l net.Listener, g Gateway, log *slog.Logger) error {
+	s := &http.Server{
+		Handler: handler(g), ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the API: %w", err)
+	}
+	return ctx.Err()
+}
+
+func handler(g Gateway) http.Handler {
+	mux := http.NewServeMux()
+	view := func(pattern string, pick func(View) any) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { answer(w, pick(g.View(r.Context())), nil) })
+	}
+	view("GET /v1/status", func(v View) any { return v.Status })
+	view("GET /v1/peers", func(v View) any { return v.Peers })
+	view("GET /v1/routes", func(v View) any { return v.Routes })
+	view("GET /v1/pods", func(v View) any { return v.Pods })
+	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
+		p, err := ParseQuery(r.URL.Query().Get("prefix"))
+		if err != nil {
+			answer(w, nil, badRequest{err})
+			return
+		}
+		e, err := g.Explain(r.Context(), p)
+		answer(w, e, err)
+	})
+	mux.HandleFunc("PUT /v1/pods/{name}", func(w http.ResponseWriter, r *http.Request) {
+		p, err := g.AddPod(r.Context(), r.PathValue("name"))
+		answer(w, p, err)
+	})
+	mux.HandleFunc("DELETE /v1/pods/{name}", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, struct{}{}, g.RemovePod(r.Context(), r.PathValue("name")))
+	})
+	return mux
+}
+
+// ParseQuery reads an address (as a prefix of its full length) or a prefix.
+func ParseQuery(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("%q: expected an address or a prefix, e.g. 10.64.3.9 or 10.64.3.0/26", s)
+	}
+	return p.Masked(), nil
+}
+
+// badRequest is an error of the caller's.
+type badRequest struct{ error }
+
+func answer(w http.ResponseWriter, v any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		code := http.StatusInternalServerError
+		if errors.As(err, new(badRequest)) {
+			code = http.StatusBadRequest
+		}
+		w.WriteHeader(code)
+		v = problem{err.Error()}
+	}
+	_ = json.NewEncoder(w).Encode(v) // The client may have gone.
+}
+
+// problem is the body of an answer that is not 200.
+type problem struct {
+	Error string `json:"error"`
+}

@@ -1,0 +1,117 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Status is the gateway at a glance.
+type Status struct {
+	Gateway string    `json:"gateway"`
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// ConfigFile is the file in use; ConfigProblem says why it is not the first choice.
+	ConfigFile    string     `json:"config_file"`
+	ConfigProblem string     `json:"config_problem,omitempty"`
+	AS            uint32     `json:"as"`
+	RouterID      netip.Addr `json:"router_id,omitzero"`
+	Uplinks       []Uplink   `json:"uplinks"`
+	Tunnel        *Tunnel    `json:"tunnel,omitempty"`
+	PodMTU        int        `json:"pod_mtu"`
+	// Peers and Pods count what is up, of how many.
+	Peers Count `json:"peers"`
+	Pods  Count `json:"pods"`
+	// Routes counts the routes by kind.
+	Routes map[string]int `json:"routes"`
+	// Settled: every peer has sent all that it has, or the wait for it is over.
+	Settled  bool     `json:"settled"`
+	Problems []string `json:"problems,omitempty"`
+}
+
+// Count is "2 of 3".
+type Count struct {
+	Up    int `json:"up"`
+	Total int `json:"total"`
+}
+
+// Uplink is a link toward a ToR.
+type Uplink struct {
+	Name      string         `json:"name"`
+	MAC       string         `json:"mac,omitempty"`
+	MTU       int            `json:"mtu,omitempty"`
+	Carrier   bool           `json:"carrier"`
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	Router    netip.Addr     `json:"router,omitzero"`
+	Problem   string         `json:"problem,omitempty"`
+}
+
+// Tunnel is the ipip link.
+type Tunnel struct {
+	Name  string     `json:"name"`
+	Local netip.Addr `json:"local"`
+	MTU   int        `json:"mtu"`
+}
+
+// Peer is a BGP session.
+type Peer struct {
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
+	AS      uint32     `json:"as"`
+	// Kind is "tor" or "gateway".
+	Kind  string    `json:"kind"`
+	State string    `json:"state"`
+	Since time.Time `json:"since,omitzero"`
+	// Reason of the last loss.
+	Reason   string `json:"reason,omitempty"`
+	Received uint64 `json:"received"`
+	Accepted uint64 `json:"accepted"`
+	Sent     uint64 `json:"sent"`
+}
+
+// Route is the decision for one prefix.
+type Route struct {
+	Prefix netip.Prefix `json:"prefix"`
+	// Kind is pod, blackhole, native or ipip; empty if the prefix has no route.
+	Kind    string     `json:"kind,omitempty"`
+	NextHop netip.Addr `json:"next_hop,omitzero"`
+	Link    string     `json:"link,omitempty"`
+	Reason  string     `json:"reason"`
+	Paths   []Path     `json:"paths,omitempty"`
+}
+
+// Path is one way that was considered.
+type Path struct {
+	Peer    string     `json:"peer"`
+	NextHop netip.Addr `json:"next_hop"`
+	ASPath  []uint32   `json:"as_path,omitempty"`
+	Kind    string     `json:"kind,omitempty"`
+	Chosen  bool       `json:"chosen"`
+	Stale   bool       `json:"stale,omitempty"`
+	Reason  string     `json:"reason"`
+}
+
+// Pod is a pod of this gateway.
+type Pod struct {
+	Name     string `json:"name"`
+	Workload string `json:"workload,omitempty"`
+	Image    string `json:"image,omitempty"`
+	// State is waiting, importing, creating, running, back-off or stopped;
+	// "network" for a pod that has only its network.
+	State    string     `json:"state"`
+	Address  netip.Addr `json:"address,omitzero"`
+	Link     string     `json:"link,omitempty"`
+	Netns    string     `json:"netns,omitempty"`
+	PID      uint32     `json:"pid,omitempty"`
+	Restarts int        `json:"restarts"`
+	Since    time.Time  `json:"since,omitzero"`
+	Reason   string     `json:"reason,omitempty"`
+}
+
+// Explanation says which way packets to an address go, and why.
+type Explanation struct {
+	Query netip.Prefix `json:"query"`
+	// Route is netd's own decision that covers it; nil if there is none.
+	Route *Route `json:"route"`
+	// Kernel is what the kernel does with it right now.
+	Kernel string `json:"kernel"`
+}
