@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -19,7 +21,7 @@ func (r *reader) check(f *rawFile) {
 // unique reports values that occurred before; seen has where.
 func unique[K comparable](r *reader, seen map[K]*node, key K, n *node) {
 	if first := seen[key]; first != nil {
-		r.conflict(n, "given before as %s: expected each one once", first.path)
+		r.conflict(n, "given before in line %d: expected each one once", first.line)
 		return
 	}
 	seen[key] = n
@@ -45,7 +47,7 @@ func (r *reader) checkUplinks(us []rawUplink) {
 	for i, u := range us {
 		for j, other := range us {
 			if i != j && u.name.ok && other.matchName.ok && u.name.v == other.matchName.v {
-				r.conflict(u.name.n, "another uplink's link has this name (%s): expected a name that no link has yet, e.g. \"uplink%d\"", other.matchName.n.path, i)
+				r.conflict(u.name.n, "another uplink's link has this name (%s): expected a name that no link has yet, e.g. \"uplink%d\"", other.matchName.n, i)
 			}
 		}
 	}
@@ -103,12 +105,12 @@ func (r *reader) checkSubnets(us []rawUplink) {
 			}
 			for _, s := range own {
 				if s.v.Addr() == a.v.Addr() {
-					r.conflict(a.n, "given before as %s: expected each one once", s.n.path)
+					r.conflict(a.n, "given before in line %d: expected each one once", s.n.line)
 				}
 			}
 			for _, s := range seen {
 				if s.v.Overlaps(a.v) {
-					r.conflict(a.n, "overlaps %s (%s): expected one uplink for a subnet", s.v.Masked(), s.n.path)
+					r.conflict(a.n, "overlaps %s (%s): expected one uplink for a subnet", s.v.Masked(), s.n)
 				}
 			}
 			own = append(own, a)
@@ -132,16 +134,16 @@ func (r *reader) checkBGP(f *rawFile) {
 			unique(r, addresses, p.address.v, p.address.n)
 		}
 		if p.self {
-			r.checkSelf(f, p, own)
+			r.checkSame(p, f)
 			continue
 		}
 		if p.address.ok {
 			if a := own[p.address.v]; a != nil {
-				r.conflict(p.address.n, "this gateway's own address (%s): expected the peer's", a.path)
+				r.conflict(p.address.n, "this gateway's own address (%s): expected the peer's", a)
 			}
 		}
 		if p.as.ok && f.bgp.as.ok && p.as.v == f.bgp.as.v {
-			r.conflict(p.as.n, "this gateway's own AS (%s), and iBGP is not supported yet: expected another AS", f.bgp.as.n.path)
+			r.conflict(p.as.n, "this gateway's own AS (%s), and iBGP is not supported yet: expected another AS", f.bgp.as.n)
 		}
 	}
 	r.checkConnected(f)
@@ -151,14 +153,19 @@ func (r *reader) checkBGP(f *rawFile) {
 	}
 }
 
-// checkSelf checks the [[bgp.gateway]] that is this gateway: a fleet's common list
-// has them all, and each leaves itself out.
-func (r *reader) checkSelf(f *rawFile, p rawPeer, own map[netip.Addr]*node) {
+// checkSame compares a [[bgp.gateway]] with the gateway that it names: another one of
+// the fleet, or this one itself (a fleet's common list has them all, and each leaves
+// itself out).
+func (r *reader) checkSame(p rawPeer, f *rawFile) {
 	if p.as.ok && f.bgp.as.ok && p.as.v != f.bgp.as.v {
-		r.conflict(p.as.n, "not this gateway's AS: expected %d, as %s says", f.bgp.as.v, f.bgp.as.n.path)
+		r.conflict(p.as.n, "not the AS of %s (%s): expected %d", p.name.v, f.bgp.as.n, f.bgp.as.v)
 	}
-	if p.address.ok && allStatic(f.uplinks) && own[p.address.v] == nil {
-		r.conflict(p.address.n, "not this gateway's address: expected one that an uplink has")
+	if own := ownAddresses(f.uplinks); p.address.ok && allStatic(f.uplinks) && own[p.address.v] == nil {
+		var has []string
+		for _, a := range slices.SortedFunc(maps.Keys(own), netip.Addr.Compare) {
+			has = append(has, a.String())
+		}
+		r.conflict(p.address.n, "not an address of %s (%s): expected %s", p.name.v, f.uplinks[0].addresses.n, strings.Join(has, " or "))
 	}
 }
 
@@ -178,7 +185,7 @@ func ownAddresses(us []rawUplink) map[netip.Addr]*node {
 // allStatic says whether every address that the gateway will have is known.
 func allStatic(us []rawUplink) bool {
 	for _, u := range us {
-		if !u.dhcp.ok || u.dhcp.v || !u.addresses.ok {
+		if !u.dhcp.ok || u.dhcp.v || len(u.addresses.v) == 0 {
 			return false
 		}
 		for _, a := range u.addresses.v {
@@ -234,7 +241,7 @@ func (r *reader) checkPools(f *rawFile) {
 		}
 		for _, other := range f.pools[:i] {
 			if other.prefix.ok && other.prefix.v.Overlaps(p.prefix.v) {
-				r.conflict(p.prefix.n, "overlaps the pool %s (%s): expected pools apart from each other", other.prefix.v, other.prefix.n.path)
+				r.conflict(p.prefix.n, "overlaps the pool %s (%s): expected pools apart from each other", other.prefix.v, other.prefix.n)
 			}
 		}
 		r.checkPoolAgainstHosts(f, p)
@@ -247,16 +254,16 @@ func (r *reader) checkPoolAgainstHosts(f *rawFile, p rawPool) {
 	for _, u := range f.uplinks {
 		for _, a := range u.addresses.v {
 			if a.ok && a.v.Overlaps(p.prefix.v) {
-				r.conflict(p.prefix.n, "overlaps an uplink's subnet %s (%s): expected addresses that only pods have", a.v.Masked(), a.n.path)
+				r.conflict(p.prefix.n, "overlaps an uplink's subnet %s (%s): expected addresses that only pods have", a.v.Masked(), a.n)
 			}
 		}
 		if u.router.ok && p.prefix.v.Contains(u.router.v) {
-			r.conflict(p.prefix.n, "contains the router %s (%s): expected addresses that only pods have", u.router.v, u.router.n.path)
+			r.conflict(p.prefix.n, "contains the router %s (%s): expected addresses that only pods have", u.router.v, u.router.n)
 		}
 	}
 	for _, b := range append(append([]rawPeer(nil), f.bgp.peers...), f.bgp.gateways...) {
 		if b.address.ok && p.prefix.v.Contains(b.address.v) {
-			r.conflict(p.prefix.n, "contains the peer %s (%s): expected addresses that only pods have", b.address.v, b.address.n.path)
+			r.conflict(p.prefix.n, "contains the peer %s (%s): expected addresses that only pods have", b.address.v, b.address.n)
 		}
 	}
 }
@@ -290,7 +297,7 @@ func (r *reader) checkWorkloads(f *rawFile) {
 	}
 	if len(f.pools) == 0 {
 		n := f.workloads[0].n
-		r.add(isConflict, n, n.src, fmt.Sprintf("%d pods (%s) and no [[pool]]: expected a pool with a block for their addresses", need, strings.Join(who, ", ")))
+		r.add(isConflict, n, n.src, "no [[pool]]: expected one with a block for the pods' addresses")
 		return
 	}
 	bits := 32

@@ -62,11 +62,12 @@ type problem struct {
 // text finds lines in a file.
 type text struct {
 	file  string
+	data  []byte
 	lines []int // offset of each line's first octet
 }
 
 func newText(file string, data []byte) *text {
-	t := &text{file: file, lines: []int{0}}
+	t := &text{file: file, data: data, lines: []int{0}}
 	for i, b := range data {
 		if b == '\n' {
 			t.lines = append(t.lines, i+1)
@@ -75,15 +76,18 @@ func newText(file string, data []byte) *text {
 	return t
 }
 
-func (t *text) error(p problem) Error {
-	i, ok := slices.BinarySearch(t.lines, p.at)
+// place returns the line and column of an offset.
+func (t *text) place(at int) (line, col int) {
+	i, ok := slices.BinarySearch(t.lines, at)
 	if !ok {
 		i-- // lines[i-1] < at < lines[i]
 	}
-	return Error{
-		File: t.file, Line: i + 1, Col: p.at - t.lines[i] + 1,
-		Key: p.key, Value: p.value, Text: p.text,
-	}
+	return i + 1, at - t.lines[i] + 1
+}
+
+func (t *text) error(p problem) Error {
+	line, col := t.place(p.at)
+	return Error{File: t.file, Line: line, Col: col, Key: p.key, Value: p.value, Text: p.text}
 }
 
 // sortProblems sorts by position, then by text, so that the output of two runs is

@@ -16,6 +16,7 @@ type device struct {
 	name   val[string]
 	serial val[string]
 	mac    val[string]
+	again  bool // an earlier device has the same match
 }
 
 // parts are the tables that a device can override.
@@ -28,6 +29,9 @@ func (r *reader) readDevices(root *node) []device {
 	var ds []device
 	seen := map[[3]string]*node{}
 	for i, t := range (&table{r: r, n: root}).tables("device") {
+		if t.quiet {
+			continue // it is not an array of tables
+		}
 		for _, part := range parts() {
 			t.child(part, false)
 		}
@@ -47,7 +51,8 @@ func (r *reader) readDevices(root *node) []device {
 		}
 		if key := [3]string{d.name.v, d.serial.v, d.mac.v}; key != [3]string{} {
 			if first := seen[key]; first != nil {
-				r.conflict(m.n, "the same as %s: expected each box once", first.path)
+				d.again = true
+				r.conflict(m.n, "the same as %s: expected each box once", first)
 			} else {
 				seen[key] = m.n
 			}
@@ -128,6 +133,7 @@ func newPass(label string, root *node, name val[string], known map[string]bool) 
 			p.missing = append(p.missing, problem.key)
 		}
 	}
+	slices.Sort(p.missing)
 	return p
 }
 
@@ -141,7 +147,7 @@ func checkFleet(passes []pass) {
 				if i < j {
 					r.checkApart(passes[i], passes[j].raw)
 				}
-				r.checkKnown(passes[j].raw, passes[i])
+				r.checkKnown(passes[j].raw, passes[i].raw)
 				passes[j].problems = append(passes[j].problems, r.problems...)
 			}
 		}
@@ -160,7 +166,7 @@ func (r *reader) checkApart(earlier pass, f *rawFile) {
 	theirs := ownAddresses(e.uplinks)
 	for _, a := range slices.SortedFunc(maps.Keys(ownAddresses(f.uplinks)), netip.Addr.Compare) {
 		if theirs[a] != nil {
-			r.conflict(ownAddresses(f.uplinks)[a], "device %s has this address too (%s): expected another for each gateway", earlier.label, theirs[a].path)
+			r.conflict(ownAddresses(f.uplinks)[a], "device %s has this address too (%s): expected another for each gateway", earlier.label, theirs[a])
 		}
 	}
 	for _, p := range f.pools {
@@ -173,18 +179,12 @@ func (r *reader) checkApart(earlier pass, f *rawFile) {
 }
 
 // checkKnown compares what f says about another gateway with what is there.
-func (r *reader) checkKnown(f *rawFile, other pass) {
-	o := other.raw
+func (r *reader) checkKnown(f, o *rawFile) {
 	for _, p := range f.bgp.gateways {
 		if p.self || !p.name.ok || !o.gateway.name.ok || p.name.v != o.gateway.name.v {
 			continue
 		}
-		if p.as.ok && o.bgp.as.ok && p.as.v != o.bgp.as.v {
-			r.conflict(p.as.n, "not device %s's AS: expected %d, as %s says", other.label, o.bgp.as.v, o.bgp.as.n.path)
-		}
-		if p.address.ok && allStatic(o.uplinks) && ownAddresses(o.uplinks)[p.address.v] == nil {
-			r.conflict(p.address.n, "no uplink of device %s has this address: expected one that has", other.label)
-		}
+		r.checkSame(p, o)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 type node struct {
 	path string // what errors call it: bgp.peer[tor1].as
 	at   int    // offset of its key, or of its table's header
+	line int    // the same, as a line
 	src  string // as written, on one line
 	kind kind
 	// value is a scalar's: string, int64, float64, bool or time.Time.
@@ -28,12 +29,13 @@ const (
 
 // newNode joins a decoded value with its span. A value without a span stands
 // where its parent does.
-func newNode(v any, sp *span, path string, data []byte, parent *node) *node {
+func newNode(v any, sp *span, path string, t *text, parent *node) *node {
 	n := &node{path: path, value: v}
 	if sp == nil {
 		sp = &span{key: parent.at}
 	}
-	n.at, n.src = sp.key, shown(data[sp.val:sp.end])
+	n.line, _ = t.place(sp.key)
+	n.at, n.src = sp.key, shown(t.data[sp.val:sp.end])
 	if strings.HasSuffix(path, ".console-password") {
 		n.src = "(not shown)" // it may be the password itself, by mistake
 	}
@@ -41,17 +43,17 @@ func newNode(v any, sp *span, path string, data []byte, parent *node) *node {
 	case map[string]any:
 		n.setTable()
 		for k, e := range v {
-			n.table[k] = newNode(e, sp.table[k], join(path, k), data, n)
+			n.table[k] = newNode(e, sp.table[k], join(path, k), t, n)
 		}
 	case []map[string]any:
 		n.setArray("(array of tables)")
 		for i, e := range v {
-			n.element(i, e, sp, data)
+			n.element(i, e, sp, t)
 		}
 	case []any:
 		n.setArray("(array)")
 		for i, e := range v {
-			n.element(i, e, sp, data)
+			n.element(i, e, sp, t)
 		}
 	}
 	return n
@@ -71,13 +73,13 @@ func (n *node) setArray(src string) {
 	}
 }
 
-func (n *node) element(i int, v any, sp *span, data []byte) {
+func (n *node) element(i int, v any, sp *span, t *text) {
 	var esp *span
 	if i < len(sp.list) {
 		esp = sp.list[i]
 	}
 	path := fmt.Sprintf("%s[%s]", n.path, label(v, i))
-	n.list = append(n.list, newNode(v, esp, path, data, n))
+	n.list = append(n.list, newNode(v, esp, path, t, n))
 }
 
 // label is what an array's element is called: by its name if it has one, else by
@@ -115,6 +117,9 @@ func shown(src []byte) string {
 	}
 	return s
 }
+
+// String names the node in another one's error.
+func (n *node) String() string { return fmt.Sprintf("%s, line %d", n.path, n.line) }
 
 // isTables says whether a node is an array of nothing but tables.
 func (n *node) isTables() bool {

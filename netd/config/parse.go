@@ -80,7 +80,7 @@ func parse(file string, data []byte) (*parsed, Errors) {
 			Text: fmt.Sprintf("expected at most %d", maxSize),
 		}}
 	}
-	root, errs := p.decode(data)
+	root, errs := p.decode()
 	if errs != nil {
 		return nil, errs
 	}
@@ -101,10 +101,12 @@ func parse(file string, data []byte) (*parsed, Errors) {
 	p.missing = base.missing
 	var passes []pass
 	for _, d := range p.devices {
-		passes = append(passes, newPass(d.label, d.over(&common), d.name, p.known))
+		if !d.again {
+			passes = append(passes, newPass(d.label, d.over(&common), d.name, p.known))
+		}
 	}
 	checkFleet(passes)
-	if len(passes) > 0 && len(p.missing) > 0 {
+	if root.table["device"] != nil && len(p.missing) > 0 {
 		// Only the devices make it complete: judge it by itself no further than values.
 		base.problems = slices.DeleteFunc(base.problems, func(q problem) bool { return q.class != isBad })
 	}
@@ -122,11 +124,12 @@ func parse(file string, data []byte) (*parsed, Errors) {
 }
 
 // decode returns the file as a tree. A syntax error is the only error of a file.
-func (p *parsed) decode(data []byte) (*node, Errors) {
+func (p *parsed) decode() (*node, Errors) {
+	data := p.text.data
 	var values map[string]any
 	_, err := toml.Decode(string(data), &values)
 	if err == nil {
-		return newNode(values, scan(data), "", data, nil), nil
+		return newNode(values, scan(data), "", p.text, nil), nil
 	}
 	var syntax toml.ParseError
 	if !errors.As(err, &syntax) {
@@ -151,6 +154,8 @@ func syntaxText(message string, rest []byte) string {
 		if len(word) > 0 && !strings.ContainsAny(word[0], "\"'[]{},#") {
 			text += fmt.Sprintf(": expected a string in quotes, e.g. %s", quote(word[0]))
 		}
+	case text == "strings cannot contain newlines":
+		text += ": expected a closing quote on the same line"
 	case strings.HasSuffix(text, "has already been defined"):
 		text += ": expected each key and [table] once"
 	}

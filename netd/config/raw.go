@@ -138,7 +138,7 @@ func readUplink(t *table) rawUplink {
 	defer m.done()
 	u.matchName = optional(m, "name", linkLabel())
 	u.matchMAC = optional(m, "mac", hardwareAddr())
-	if u.matchName.n == nil && u.matchMAC.n == nil {
+	if u.matchName.n == nil && u.matchMAC.n == nil && !m.quiet {
 		t.missing("match", `expected which of the box's links it is, e.g. match = { name = "eth0" } or match = { mac = "52:54:00:01:00:0a" }`)
 	}
 	if u.addresses.n == nil && u.dhcp.ok && !u.dhcp.v {
@@ -204,8 +204,8 @@ func readPool(t *table) rawPool {
 	return rawPool{
 		n:      t.n,
 		name:   required(t, "name", hostName("pods")),
-		prefix: required(t, "prefix", podPrefix("10.64.0.0/16")),
-		block:  required(t, "block", podPrefix("10.64.1.0/26")),
+		prefix: required(t, "prefix", podPrefix("an IPv4 prefix", "10.64.0.0/16")),
+		block:  required(t, "block", podPrefix("this gateway's part of the pool, an IPv4 prefix", "10.64.1.0/26")),
 		mode:   withDefault(t, "encapsulation", oneOf(ModeNever, ModeCrossSubnet, ModeAlways), ModeCrossSubnet),
 	}
 }

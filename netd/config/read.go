@@ -41,6 +41,9 @@ type table struct {
 	keys []string // that were asked for
 	// quiet is set when the table has the wrong type: its keys are not missing.
 	quiet bool
+	// lacks has what to say of mandatory keys that are missing, until done: one that
+	// was misspelt is reported once.
+	lacks map[string]string
 }
 
 func (r *reader) add(c class, n *node, value, text string) {
@@ -56,9 +59,10 @@ func (t *table) missing(key, text string) {
 	if t.quiet {
 		return
 	}
-	t.r.problems = append(t.r.problems, problem{
-		class: isMissing, at: t.n.at, key: join(t.n.path, key), value: "missing", text: text,
-	})
+	if t.lacks == nil {
+		t.lacks = make(map[string]string)
+	}
+	t.lacks[key] = text
 }
 
 // child returns a key's node, or nil, and notes that the key is known.
@@ -73,8 +77,11 @@ func (t *table) table(key string) *table {
 	n := t.child(key, false)
 	sub := &table{r: t.r, kind: join(t.kind, key), quiet: t.quiet}
 	if n != nil && n.kind != aTable {
-		header := headerName(n.path)
-		t.r.add(isBad, n, n.src, fmt.Sprintf("expected a table, e.g. [%s]", header))
+		eg := fmt.Sprintf("[%s]", n.path)
+		if t.n.path != "" {
+			eg = key + " = { … }"
+		}
+		t.r.add(isBad, n, n.src, "expected a table, e.g. "+eg)
 		sub.quiet, n = true, nil
 	}
 	if n == nil {
@@ -120,7 +127,7 @@ func headerName(path string) string {
 	return b.String()
 }
 
-// done reports the keys that nobody asked for.
+// done reports the keys that nobody asked for, and those that are missing.
 func (t *table) done() {
 	for _, key := range slices.Sorted(maps.Keys(t.n.table)) {
 		if slices.Contains(t.keys, key) {
@@ -128,10 +135,19 @@ func (t *table) done() {
 		}
 		slices.Sort(t.keys)
 		text := "expected one of " + strings.Join(t.keys, ", ")
+		if len(t.keys) == 1 {
+			text = "expected only " + t.keys[0]
+		}
 		if s := nearest(key, t.keys); s != "" {
 			text += fmt.Sprintf("; did you mean %q?", s)
+			delete(t.lacks, s)
 		}
 		t.r.add(isBad, t.n.table[key], "unknown key", text)
+	}
+	for key, text := range t.lacks {
+		t.r.problems = append(t.r.problems, problem{
+			class: isMissing, at: t.n.at, key: join(t.n.path, key), value: "missing", text: text,
+		})
 	}
 }
 
@@ -221,7 +237,7 @@ func usable[T any](a val[[]val[T]]) []T {
 // nearest returns the key that was probably meant, or "".
 func nearest(key string, keys []string) string {
 	norm := strings.ReplaceAll(strings.ToLower(key), "_", "-")
-	best, bestDistance := "", 1+len(norm)/3
+	best, bestDistance := "", max(1, len(norm)/3)
 	for _, k := range keys {
 		if d := distance(norm, k); d <= bestDistance && (best == "" || d < bestDistance) {
 			best, bestDistance = k, d

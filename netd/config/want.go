@@ -291,8 +291,8 @@ func lastOf(p netip.Prefix) netip.Addr {
 }
 
 // podPrefix is a range of addresses for pods.
-func podPrefix(eg string) want[netip.Prefix] {
-	return want[netip.Prefix]{"an IPv4 prefix", quote(eg), func(n *node) (netip.Prefix, *wrong) {
+func podPrefix(what, eg string) want[netip.Prefix] {
+	return want[netip.Prefix]{what, quote(eg), func(n *node) (netip.Prefix, *wrong) {
 		s, _ := n.value.(string)
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
@@ -301,15 +301,13 @@ func podPrefix(eg string) want[netip.Prefix] {
 			}
 			return p, &wrong{}
 		}
-		switch use := ""; {
+		switch use := specialUse(p); {
 		case !p.Addr().Is4():
 			return p, &wrong{why: "IPv6 is not supported yet"}
 		case p != p.Masked():
 			return p, &wrong{why: "bits set after the prefix length", eg: quote(p.Masked().String())}
-		default:
-			if use = specialUse(p); use != "" {
-				return p, &wrong{why: use}
-			}
+		case use != "":
+			return p, &wrong{why: use}
 		}
 		return p, nil
 	}}
@@ -325,7 +323,7 @@ func specialUse(p netip.Prefix) string {
 		{"240.0.0.0/4", "reserved and broadcast"},
 	} {
 		if p.Overlaps(netip.MustParsePrefix(s.prefix)) {
-			return fmt.Sprintf("in or over %s (%s)", s.prefix, s.use)
+			return fmt.Sprintf("overlaps %s (%s)", s.prefix, s.use)
 		}
 	}
 	return ""

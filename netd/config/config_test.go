@@ -1,0 +1,115 @@
+package config
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const configs = "../../configs"
+
+// equal compares netip's types, whose zone pointers cmp can not look into.
+func equal() cmp.Option { return cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}) }
+
+func load(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(configs, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// roundTrip checks that a Config's TOML parses to the same Config.
+func roundTrip(t *testing.T, c *Config) {
+	t.Helper()
+	again, _, err := Parse("printed.toml", c.TOML(), Identity{})
+	if err != nil {
+		t.Fatalf("printed:\n%s\n%v", c.TOML(), err)
+	}
+	if diff := cmp.Diff(c, again, equal()); diff != "" {
+		t.Fatalf("printed:\n%s\n(-parsed +printed and parsed)\n%s", c.TOML(), diff)
+	}
+}
+
+func TestLab(t *testing.T) {
+	const file = configs + "/examples/lab.toml"
+	got, warnings, err := Load(file, Identity{Name: "gw-c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := got.Management.ConsolePassword
+	if !strings.HasPrefix(hash, "$6$netdlab$") {
+		t.Errorf("console-password is %q", hash)
+	}
+	want := &Config{
+		Gateway: Gateway{Name: "gw-c"},
+		Uplinks: []Uplink{{
+			Name: "uplink0", Match: LinkMatch{Name: "eth0"}, MTU: 1500,
+			Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.2.13/24")},
+			Router:    netip.MustParseAddr("10.0.2.1"),
+		}},
+		BGP: BGP{
+			AS: 65103, RouterID: netip.MustParseAddr("10.0.2.13"), Port: 179,
+			HoldTime: 9 * time.Second, ConnectRetry: 5 * time.Second, RestartTime: 120 * time.Second,
+			Peers: []Peer{{"tor2", netip.MustParseAddr("10.0.2.1"), 65002, 10000}},
+			GatewayPeers: []Peer{
+				{"gw-a", netip.MustParseAddr("10.0.1.11"), 65101, 10000},
+				{"gw-b", netip.MustParseAddr("10.0.1.12"), 65102, 10000},
+			},
+		},
+		Pools: []Pool{{
+			"pods", netip.MustParsePrefix("10.64.0.0/16"), netip.MustParsePrefix("10.64.3.0/26"), ModeCrossSubnet,
+		}},
+		Workloads:  []Workload{{Name: "web", Image: "web.tar", Replicas: 1}},
+		Management: Management{ConsolePassword: hash},
+	}
+	if diff := cmp.Diff(want, got, equal()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if len(warnings) > 0 {
+		t.Errorf("warnings: %v", warnings)
+	}
+}
+
+// TestGood parses every good file, for each of its devices, and prints it.
+func TestGood(t *testing.T) {
+	files, err := filepath.Glob(configs + "/examples/*.toml")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("examples: %v, %v", files, err)
+	}
+	good, err := filepath.Glob(configs + "/testdata/good-*.toml")
+	if err != nil || len(good) < 5 {
+		t.Fatalf("good files: %v, %v", good, err)
+	}
+	files = append(append(files, good...), configs+"/reference.toml")
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			devices, err := ParseAll(filepath.Base(file), data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			warnings := ""
+			for _, d := range devices {
+				roundTrip(t, d.Config)
+				for _, w := range d.Warnings {
+					warnings += w.String() + "\n"
+				}
+			}
+			golden(t, strings.TrimSuffix(file, ".toml")+".warn", warnings)
+		})
+	}
+}
