@@ -1,0 +1,426 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containerd/containerd"
+	"github.com/containerd/containerd/cio"
+	"github.com/containerd/containerd/errdefs"
+	"github.com/containerd/containerd/runtime/v2/runc/options"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// labelSpec holds Spec.hash of the container.
+	labelSpec = "netd.spec"
+	// grace is the time between SIGTERM and SIGKILL.
+	grace = 5 * time.Second
+	// killWait bounds the wait for the end of a killed pod.
+	killWait = 30 * time.Second
+	// networkRetry is how often a running pod's network is tried again.
+	networkRetry = 5 * time.Second
+)
+
+// pod is one pod's goroutine and its memory.
+type pod struct {
+	rt      *Runtime
+	name    string
+	wake    chan struct{} // what is wanted has changed
+	backoff backoff
+	started bool // once by this agent, or found running
+
+	status Status // guarded by rt.mu
+}
+
+func newPod(r *Runtime, name string) *pod {
+	return &pod{
+		rt: r, name: name, wake: make(chan struct{}, 1),
+		status: Status{Pod: name, State: StateWaiting, Since: time.Now()},
+	}
+}
+
+// set changes the status.
+func (p *pod) set(change func(*Status)) {
+	p.rt.mu.Lock()
+	before := p.status
+	change(&p.status)
+	after := p.status
+	if after.State != before.State {
+		p.status.Since = time.Now()
+	}
+	p.rt.mu.Unlock()
+	if after == before {
+		return
+	}
+	signal(p.rt.changed)
+	log := p.rt.log.With("pod", p.name)
+	switch {
+	case after.State == StateRunning && before.State != StateRunning:
+		log.Info("pod runs", "pid", after.PID, "address", after.Address, "image", after.Image)
+	case after.Reason != before.Reason && after.Reason != "":
+		log.Warn("pod is not well", "state", string(after.State), "reason", after.Reason)
+	}
+}
+
+func (p *pod) enter(s State) {
+	p.set(func(st *Status) { st.State = s })
+}
+
+// run brings the pod to what is wanted of it until ctx ends or it is gone.
+func (p *pod) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		spec, wanted := p.rt.want(p.name)
+		if wanted {
+			p.set(func(st *Status) { st.Workload, st.Image = spec.Name, spec.Image })
+			p.retry(ctx, p.keep(ctx, spec))
+			continue
+		}
+		p.enter(StateStopped)
+		if err := p.remove(ctx); err != nil {
+			p.retry(ctx, err)
+			continue
+		}
+		if p.rt.release(p) {
+			p.rt.log.Info("pod is removed", "pod", p.name)
+			return
+		}
+		p.started = false
+	}
+}
+
+// exitError is the end of a pod's process.
+type exitError struct {
+	code uint32
+	last string // line of its output
+	ran  time.Duration
+}
+
+func (e *exitError) Error() string {
+	how := fmt.Sprintf("exited with code %d", e.code)
+	if name := unix.SignalName(syscall.Signal(int(e.code) - 128)); e.code > 128 && name != "" {
+		how = "ended by " + name
+	}
+	if e.last != "" {
+		how += ": " + e.last
+	}
+	return how
+}
+
+// retry shows why the pod is not as it should be, and waits until it is time to
+// try again.
+func (p *pod) retry(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	if isAway(err) && !p.rt.answers(ctx) {
+		p.awaitContainerd(ctx)
+		return
+	}
+	var exit *exitError
+	var ran time.Duration
+	if errors.As(err, &exit) {
+		ran = exit.ran
+	}
+	p.set(func(st *Status) {
+		st.Reason = p.rt.reason(err)
+		if st.State != StateStopped {
+			st.State, st.PID = StateBackOff, 0
+		}
+	})
+	wait := time.NewTimer(p.backoff.next(ran))
+	defer wait.Stop()
+	select {
+	case <-ctx.Done():
+	case <-wait.C:
+	case <-p.wake:
+		p.backoff = backoff{}
+	}
+}
+
+// awaitContainerd waits until containerd answers. A running pod runs on, and
+// its status stays so.
+func (p *pod) awaitContainerd(ctx context.Context) {
+	p.set(func(st *Status) {
+		st.Reason = "containerd does not answer on " + p.rt.opts.Socket
+		if st.State != StateRunning && st.State != StateStopped {
+			st.State = StateWaiting
+		}
+	})
+	for !p.rt.answers(ctx) {
+		if sleep(ctx, pollAway) != nil {
+			return
+		}
+	}
+	p.set(func(st *Status) { st.Reason = "" })
+}
+
+// keep finds the pod running as spec says, or starts it, and watches it. It
+// returns why the pod does not run, or nil if something else is wanted of it.
+func (p *pod) keep(ctx context.Context, spec Spec) error {
+	task, exit, err := p.adopt(ctx, spec)
+	if err != nil {
+		return err
+	}
+	var networkErr error
+	if task != nil {
+		networkErr = p.adoptNetwork(ctx, task)
+	} else if task, exit, err = p.start(ctx, spec); err != nil {
+		return err
+	}
+	return p.watch(ctx, task, exit, networkErr)
+}
+
+// watch waits for the end of a running pod, and meanwhile for its network if
+// networkErr is not nil.
+func (p *pod) watch(ctx context.Context, task containerd.Task, exit <-chan containerd.ExitStatus, networkErr error) error {
+	began := time.Now()
+	p.started = true
+	again := time.NewTicker(networkRetry)
+	defer again.Stop()
+	for {
+		if errors.Is(networkErr, errOtherNetwork) {
+			return networkErr
+		}
+		p.set(func(st *Status) {
+			st.State, st.PID, st.Reason = StateRunning, task.Pid(), ""
+			if networkErr != nil {
+				st.Reason = p.rt.reason(networkErr)
+			}
+		})
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wake:
+			return nil
+		case <-again.C:
+			if networkErr != nil {
+				networkErr = p.adoptNetwork(ctx, task)
+			}
+		case s := <-exit:
+			if err := s.Error(); err != nil {
+				return fmt.Errorf("wait for pod %s: %w", p.name, err)
+			}
+			_, err := task.Delete(ctx)
+			if err != nil && !errdefs.IsNotFound(err) {
+				p.rt.log.Debug("an ended task stays until the next start", "pod", p.name, "err", err)
+			}
+			return &exitError{code: s.ExitCode(), last: lastLine(p.rt.opts.LogDir, p.name), ran: time.Since(began)}
+		}
+	}
+}
+
+// adopt finds the pod's task if it runs as spec says. It changes nothing.
+func (p *pod) adopt(ctx context.Context, spec Spec) (containerd.Task, <-chan containerd.ExitStatus, error) {
+	c, err := p.rt.client.LoadContainer(ctx, p.name)
+	if errdefs.IsNotFound(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("load container %s: %w", p.name, err)
+	}
+	labels, err := c.Labels(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("load container %s: %w", p.name, err)
+	}
+	if labels[labelSpec] != spec.hash() || p.rt.images.changed(spec.Image, labels[labelArchive]) {
+		return nil, nil, nil
+	}
+	task, err := c.Task(ctx, nil)
+	if errdefs.IsNotFound(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("load task %s: %w", p.name, err)
+	}
+	status, err := task.Status(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask for task %s: %w", p.name, err)
+	}
+	if status.Status != containerd.Running {
+		return nil, nil, nil
+	}
+	exit, err := task.Wait(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("wait for task %s: %w", p.name, err)
+	}
+	return task, exit, nil
+}
+
+var errOtherNetwork = errors.New("the network was made anew, and the pod with it")
+
+// adoptNetwork asks for the network of a running pod. A pod in another
+// namespace than the one that it should have can not be moved: errOtherNetwork.
+func (p *pod) adoptNetwork(ctx context.Context, task containerd.Task) error {
+	sandbox, err := p.setupNetwork(ctx)
+	if err != nil {
+		return err
+	}
+	want, err := os.Stat(sandbox.NetnsPath)
+	if err != nil {
+		return fmt.Errorf("look at the network of pod %s: %w", p.name, err)
+	}
+	have, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", task.Pid()))
+	if err != nil {
+		return nil // it has just ended
+	}
+	if !os.SameFile(want, have) {
+		if err := p.discard(ctx); err != nil {
+			return err
+		}
+		return errOtherNetwork
+	}
+	return nil
+}
+
+func (p *pod) setupNetwork(ctx context.Context) (Sandbox, error) {
+	sandbox, err := p.rt.opts.Network.Setup(ctx, p.name)
+	if err != nil {
+		return Sandbox{}, fmt.Errorf("set up the network of pod %s: %w", p.name, err)
+	}
+	p.set(func(st *Status) { st.Address = sandbox.Address })
+	return sandbox, nil
+}
+
+// start makes the pod's container anew and starts it. An image that can not be
+// had leaves an earlier container running.
+func (p *pod) start(ctx context.Context, spec Spec) (containerd.Task, <-chan containerd.ExitStatus, error) {
+	p.set(func(st *Status) {
+		st.State = StateImporting
+		if p.started {
+			st.Restarts++
+		}
+	})
+	image, id, err := p.rt.images.ensure(ctx, spec.Image)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.enter(StateCreating)
+	if err := p.discard(ctx); err != nil {
+		return nil, nil, err
+	}
+	sandbox, err := p.setupNetwork(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := p.rt.client.NewContainer(ctx, p.name,
+		containerd.WithImage(image),
+		containerd.WithSnapshotter(snapshotter),
+		containerd.WithNewSnapshot(p.name, image),
+		containerd.WithRuntime(p.rt.opts.Shim, &options.Options{BinaryName: p.rt.opts.Runc}),
+		containerd.WithNewSpec(specOpts(spec, image, sandbox.NetnsPath, hostFiles())...),
+		containerd.WithContainerLabels(map[string]string{labelSpec: spec.hash(), labelArchive: id}),
+	)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create container %s: %w", p.name, err)
+	}
+	task, err := c.NewTask(ctx, cio.LogFile(logPath(p.rt.opts.LogDir, p.name)))
+	if err != nil {
+		return nil, nil, fmt.Errorf("create task %s: %w", p.name, err)
+	}
+	exit, err := task.Wait(ctx) // before it can end
+	if err != nil {
+		return nil, nil, fmt.Errorf("wait for task %s: %w", p.name, err)
+	}
+	if err := task.Start(ctx); err != nil {
+		return nil, nil, fmt.Errorf("start task %s: %w", p.name, err)
+	}
+	return task, exit, nil
+}
+
+// remove ends the pod. The container's record goes last, so that an agent that
+// is stopped half-way finds the pod again.
+func (p *pod) remove(ctx context.Context) error {
+	if err := p.stop(ctx); err != nil {
+		return err
+	}
+	if err := p.rt.opts.Network.Teardown(ctx, p.name); err != nil {
+		return fmt.Errorf("take down the network of pod %s: %w", p.name, err)
+	}
+	p.set(func(st *Status) { st.Address = netip.Addr{} })
+	if err := p.discard(ctx); err != nil {
+		return err
+	}
+	removeLogs(p.rt.opts.LogDir, p.name)
+	return nil
+}
+
+// discard removes the pod's container, running or not, with its files. The
+// network stays.
+func (p *pod) discard(ctx context.Context) error {
+	if err := p.stop(ctx); err != nil {
+		return err
+	}
+	err := p.rt.client.ContainerService().Delete(ctx, p.name)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete container %s: %w", p.name, err)
+	}
+	err = p.rt.client.SnapshotService(snapshotter).Remove(ctx, p.name)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete the files of pod %s: %w", p.name, err)
+	}
+	return nil
+}
+
+// stop ends the pod's process if there is one: by SIGTERM, then by SIGKILL.
+func (p *pod) stop(ctx context.Context) error {
+	c, err := p.rt.client.LoadContainer(ctx, p.name)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("load container %s: %w", p.name, err)
+	}
+	task, err := c.Task(ctx, nil)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("load task %s: %w", p.name, err)
+	}
+	exit, err := task.Wait(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for task %s: %w", p.name, err)
+	}
+	for _, step := range []struct {
+		signal syscall.Signal
+		wait   time.Duration
+	}{{unix.SIGTERM, grace}, {unix.SIGKILL, killWait}} {
+		if err := task.Kill(ctx, step.signal); err != nil && !errdefs.IsNotFound(err) && !isFinished(err) {
+			return fmt.Errorf("kill task %s: %w", p.name, err)
+		}
+		timeout, cancel := context.WithTimeout(ctx, step.wait)
+		ended := waitExit(timeout, exit)
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if ended {
+			break
+		}
+	}
+	if _, err := task.Delete(ctx); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete task %s: %w", p.name, err)
+	}
+	return nil
+}
+
+// isFinished tells the error of a signal that came too late.
+func isFinished(err error) bool {
+	return strings.Contains(err.Error(), "process already finished")
+}
+
+func waitExit(ctx context.Context, exit <-chan containerd.ExitStatus) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-exit:
+		return true
+	}
+}
