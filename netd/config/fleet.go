@@ -41,7 +41,7 @@ func (r *reader) readDevices(root *node) []device {
 			label:  deviceLabel(t.n, i),
 			match:  m.n,
 			name:   optional(m, "name", hostName("gw-a")),
-			serial: optional(m, "serial", matching("a serial number of printable characters, as the firmware gives it", "CZ12345678", `[!-~]([ -~]{0,126}[!-~])?`)),
+			serial: optional(m, "serial", serialNumber()),
 		}
 		if mac := optional(m, "mac", hardwareAddr()); mac.ok {
 			d.mac = val[string]{v: mac.v.String(), ok: true, n: mac.n}

@@ -70,6 +70,9 @@ func FuzzScan(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = []byte(strings.TrimPrefix(string(data), "\ufeff"))
+		if notUTF8(data) >= 0 {
+			return
+		}
 		var values map[string]any
 		if _, err := toml.Decode(string(data), &values); err != nil || len(data) > 1<<14 {
 			return

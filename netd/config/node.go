@@ -88,15 +88,11 @@ func label(v any, i int) string {
 	t, _ := v.(map[string]any)
 	match, _ := t["match"].(map[string]any)
 	for _, name := range []any{t["name"], match["name"], match["serial"], match["mac"]} {
-		if s, ok := name.(string); ok && s != "" && len(s) <= 63 && !strings.ContainsFunc(s, notPlain) {
+		if s, ok := name.(string); ok && s != "" && len(s) <= 63 && isPrintable(s) && !strings.ContainsAny(s, "[]") {
 			return s
 		}
 	}
 	return "#" + strconv.Itoa(i+1)
-}
-
-func notPlain(r rune) bool {
-	return !isBare(r) && r != '.' && r != ':'
 }
 
 // join names a key of a table.

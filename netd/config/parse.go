@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 )
@@ -126,6 +127,9 @@ func parse(file string, data []byte) (*parsed, Errors) {
 // decode returns the file as a tree. A syntax error is the only error of a file.
 func (p *parsed) decode() (*node, Errors) {
 	data := p.text.data
+	if at := notUTF8(data); at >= 0 {
+		return nil, Errors{p.text.error(problem{at: at, key: "file", value: "not TOML", text: "expected text in UTF-8"})}
+	}
 	var values map[string]any
 	_, err := toml.Decode(string(data), &values)
 	if err == nil {
@@ -141,6 +145,19 @@ func (p *parsed) decode() (*node, Errors) {
 		key = "file"
 	}
 	return nil, Errors{p.text.error(problem{at: at, key: key, value: "not TOML", text: syntaxText(syntax.Message, data[at:])})}
+}
+
+// notUTF8 returns where data stops being text, or -1. The library passes over byte
+// order marks, of UTF-16 too, and then counts from there.
+func notUTF8(data []byte) int {
+	for at := 0; at < len(data); {
+		r, size := utf8.DecodeRune(data[at:])
+		if r == utf8.RuneError && size == 1 || r == '\ufeff' && at == 0 {
+			return at
+		}
+		at += size
+	}
+	return -1
 }
 
 // syntaxText puts the library's message on one line and adds what is usually
@@ -187,7 +204,7 @@ func (p *parsed) find(id Identity) (Device, Errors) {
 	switch {
 	case len(matching) > 1:
 		first, second := p.devices[matching[0]], p.devices[matching[1]]
-		return fail(second.match, fmt.Sprintf("this box is matched by %s too: expected one [[device]] for a box", first.match.path))
+		return fail(second.match, fmt.Sprintf("this box is also matched by %s: expected one [[device]] for a box", first.match))
 	case len(matching) == 1:
 		return p.results[len(p.results)-len(p.devices)+matching[0]], nil
 	case len(p.missing) == 0:

@@ -147,12 +147,6 @@ func readUplink(t *table) rawUplink {
 	return u
 }
 
-// linkLabel is a kernel's name of a link, or a board's label on a port.
-func linkLabel() want[string] {
-	return matching("a link's name in the kernel or on the board, 1 to 31 letters, digits and signs without space, slash or quote",
-		"eth0", `[!#-&(-.0-~]{1,31}`)
-}
-
 func readBGP(t *table) rawBGP {
 	defer t.done()
 	b := rawBGP{
@@ -213,11 +207,9 @@ func readPool(t *table) rawPool {
 func readWorkload(t *table) rawWorkload {
 	defer t.done()
 	w := rawWorkload{
-		n:    t.n,
-		name: required(t, "name", workloadName()),
-		image: required(t, "image", matching(
-			"the file name of an OCI archive, which ends in .tar and has no folder", "web.tar",
-			`[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,250}\.tar`)),
+		n:        t.n,
+		name:     required(t, "name", workloadName()),
+		image:    required(t, "image", imageName()),
 		command:  elements(t, "command", aString("/bin/httpd")),
 		args:     elements(t, "args", aString("-f")),
 		replicas: withDefault(t, "replicas", number(0, 250, "1"), 1),

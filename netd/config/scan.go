@@ -214,10 +214,8 @@ func (s *scanner) skip(set string) {
 
 // until passes over everything but the octets in set.
 func (s *scanner) until(set string) {
-	if i := bytes.IndexAny(s.data[s.pos:], set); i >= 0 {
-		s.pos += i
-	} else {
-		s.pos = len(s.data)
+	for s.pos < len(s.data) && bytes.IndexByte([]byte(set), s.data[s.pos]) < 0 {
+		s.pos++
 	}
 }
 
