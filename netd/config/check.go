@@ -147,9 +147,26 @@ func (r *reader) checkBGP(f *rawFile) {
 		}
 	}
 	r.checkConnected(f)
+	r.warnSharedAS(f.bgp.gateways)
 	if f.bgp.as.ok && len(f.bgp.peers)+len(f.bgp.gateways) == 0 {
 		n := f.bgp.as.n
 		r.add(isWarning, n, n.src, "no [[bgp.peer]] and no [[bgp.gateway]]: nobody will learn of this gateway's pods")
+	}
+}
+
+// warnSharedAS warns of gateways that a ToR will not pass each other's paths to.
+func (r *reader) warnSharedAS(gateways []rawPeer) {
+	seen := map[int64]*node{}
+	for _, g := range gateways {
+		if !g.as.ok {
+			continue
+		}
+		if first := seen[g.as.v]; first != nil {
+			r.add(isWarning, g.as.n, g.as.n.src, fmt.Sprintf(
+				"the same as %s: each of the two drops the other's paths as loops when a ToR passes them on; expected an AS of its own for each gateway", first))
+			continue
+		}
+		seen[g.as.v] = g.as.n
 	}
 }
 

@@ -165,7 +165,7 @@ func notUTF8(data []byte) int {
 func syntaxText(message string, rest []byte) string {
 	text := strings.TrimSuffix(strings.Join(strings.Fields(message), " "), ".")
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	switch word := strings.Fields(string(line) + " ")[:]; {
+	switch word := strings.Fields(string(line)); {
 	case strings.HasPrefix(text, "expected value but found \""),
 		strings.HasPrefix(text, "Invalid float value"):
 		if len(word) > 0 && !strings.ContainsAny(word[0], "\"'[]{},#") {

@@ -40,7 +40,8 @@ type Uplink struct {
 	DHCP bool
 	// Router is the static default route's next hop; invalid means none.
 	Router netip.Addr
-	// MTU in octets, 576 to 9216 (default 1500).
+	// MTU in octets, 576 to 9216 (default 1500). With DHCP it holds unless the server
+	// names another.
 	MTU int
 }
 
@@ -54,7 +55,8 @@ type LinkMatch struct {
 type BGP struct {
 	// AS is this gateway's autonomous system, 1 to 4294967294 (RFC 6793, RFC 7607).
 	AS uint32
-	// RouterID; invalid means the first uplink's first IPv4 address.
+	// RouterID (RFC 6286): as given, else the first uplink's first static address.
+	// Invalid if that uplink has its address by DHCP: then it is the leased one.
 	RouterID netip.Addr
 	// Port is the TCP port to listen on (default 179).
 	Port uint16
@@ -69,7 +71,8 @@ type BGP struct {
 	// Peers are the ToRs.
 	Peers []Peer
 	// GatewayPeers are the other gateways: their next hop is kept, so that
-	// their blocks can be reached directly or through the tunnel.
+	// their blocks can be reached directly or through the tunnel. This gateway itself
+	// is never among them, even if the file's list has it.
 	GatewayPeers []Peer
 }
 
@@ -78,7 +81,7 @@ type Peer struct {
 	Name    string
 	Address netip.Addr
 	AS      uint32
-	// MaxPrefixes ends the session when the peer sends more (default 10000).
+	// MaxPrefixes ends the session when the peer sends more: 1 to 10000000 (default 10000).
 	MaxPrefixes uint32
 }
 
@@ -107,12 +110,14 @@ type Pool struct {
 
 // Workload is what the gateway runs, as Replicas pods.
 type Workload struct {
-	// Name is an RFC 1123 label; the pods are called NAME-0, NAME-1, …
+	// Name is an RFC 1123 label of at most 59 octets; the pods are called NAME-0,
+	// NAME-1, …
 	Name string
 	// Image is the file name of an OCI archive in the image's folder of images
 	// (in the builder: relative to the TOML file or to --images).
 	Image string
-	// Command replaces the image's entrypoint, Args its command; nil keeps it.
+	// Command replaces the image's entrypoint, Args its command; nil keeps it. Args
+	// may be empty and not nil: no arguments.
 	Command []string
 	Args    []string
 	Env     map[string]string
