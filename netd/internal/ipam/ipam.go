@@ -59,6 +59,24 @@ func (a *Allocator) Assign(pod string) (netip.Addr, error) {
 	return addr, nil
 }
 
+// Claim takes over an address that a pod was found to have, if it is free and of
+// our blocks: the store lost it, or never knew. It holds for this life even if
+// the store refuses to write it.
+func (a *Allocator) Claim(pod string, addr netip.Addr) error {
+	if holder, ok := a.inUse[addr]; ok && holder != pod {
+		return fmt.Errorf("claim %s for pod %s: pod %s has it", addr, pod, holder)
+	}
+	if !a.own(addr) {
+		return fmt.Errorf("claim %s for pod %s: outside %v", addr, pod, a.blocks)
+	}
+	delete(a.inUse, a.pods[pod])
+	a.pods[pod], a.inUse[addr] = addr, pod
+	if err := a.store.Assign(pod, addr); err != nil {
+		return fmt.Errorf("record that pod %s has %s: %w", pod, addr, err)
+	}
+	return nil
+}
+
 // Release takes the pod's address back; it is no error if it has none.
 func (a *Allocator) Release(pod string) error {
 	addr, ok := a.pods[pod]

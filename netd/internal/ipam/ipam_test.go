@@ -117,3 +117,22 @@ func TestBlockMoved(t *testing.T) {
 		t.Errorf("after the block moved: %s, want 10.64.7.0", got)
 	}
 }
+
+func TestClaim(t *testing.T) {
+	m := &memory{pods: map[string]netip.Addr{}, err: errors.New("read-only file system")}
+	a := open(t, m, "10.64.1.0/30")
+	addr := netip.MustParseAddr("10.64.1.0")
+	if err := a.Claim("web-0", addr); err == nil {
+		t.Error("claim without a store: no error")
+	}
+	m.err = nil
+	if got := assign(t, a, "db-0"); got != "10.64.1.1" {
+		t.Errorf("db-0 got %s, but web-0 was found with 10.64.1.0", got)
+	}
+	if err := a.Claim("db-0", addr); err == nil {
+		t.Error("two pods with one address")
+	}
+	if err := a.Claim("db-0", netip.MustParseAddr("192.0.2.1")); err == nil {
+		t.Error("claim outside of the block")
+	}
+}

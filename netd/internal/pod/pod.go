@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -40,6 +41,8 @@ type Pod struct {
 	Link string
 	// Netns is the path of its namespace.
 	Netns string
+	// Address is invalid if the pod has none (yet).
+	Address netip.Addr
 }
 
 // Manager makes pods in one host namespace.
@@ -60,7 +63,7 @@ func LinkName(pod string) string {
 
 // Ensure makes the pod, or finds it as it should be and changes nothing.
 func (m *Manager) Ensure(s Spec) (Pod, error) {
-	p := Pod{Name: s.Name, Link: LinkName(s.Name), Netns: filepath.Join(m.dir, s.Name)}
+	p := Pod{Name: s.Name, Link: LinkName(s.Name), Netns: filepath.Join(m.dir, s.Name), Address: s.Address}
 	if !rtnl.NetnsExists(p.Netns) {
 		if err := rtnl.DeleteNetns(p.Netns); err != nil { // a file left by a power cut
 			return p, err
@@ -194,7 +197,9 @@ func (m *Manager) Remove(name string) error {
 	return errors.Join(m.host.DeleteLink(LinkName(name)), rtnl.DeleteNetns(filepath.Join(m.dir, name)))
 }
 
-// List returns the pods that have a link, by its alias.
+// List returns the pods that have a link and a namespace, with the address that
+// is in it. A link whose namespace is gone is half a pod: it is not listed, and
+// the next Ensure makes it anew.
 func (m *Manager) List() ([]Pod, error) {
 	links, err := m.host.Links()
 	if err != nil {
@@ -202,9 +207,35 @@ func (m *Manager) List() ([]Pod, error) {
 	}
 	var pods []Pod
 	for _, l := range links {
-		if l.Kind == "veth" && l.Alias != "" && l.Name == LinkName(l.Alias) {
-			pods = append(pods, Pod{l.Alias, l.Name, filepath.Join(m.dir, l.Alias)})
+		p := Pod{Name: l.Alias, Link: l.Name, Netns: filepath.Join(m.dir, l.Alias)}
+		if l.Kind != "veth" || l.Alias == "" || l.Name != LinkName(l.Alias) || !rtnl.NetnsExists(p.Netns) {
+			continue
 		}
+		if p.Address, err = addressIn(p.Netns); err != nil {
+			return nil, fmt.Errorf("pod %s: %w", p.Name, err)
+		}
+		pods = append(pods, p)
 	}
 	return pods, nil
+}
+
+// addressIn reads a pod's address from its namespace.
+func addressIn(netns string) (netip.Addr, error) {
+	in, err := rtnl.OpenAt(netns)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer in.Close()
+	eth, err := in.LinkByName(inside)
+	if rtnl.IsNotExist(err) {
+		return netip.Addr{}, nil
+	}
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	addresses, err := in.Addresses(eth.Index)
+	if err != nil || len(addresses) == 0 {
+		return netip.Addr{}, err
+	}
+	return addresses[0].Prefix.Addr(), nil
 }

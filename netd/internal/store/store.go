@@ -152,3 +152,18 @@ func (d *DB) Release(pod string) error {
 		return b.Delete([]byte(pod))
 	})
 }
+
+// Unavailable stands in for a file that could not be opened: it knows nothing,
+// and whatever must be durable is refused with the reason.
+type Unavailable struct{ Reason error }
+
+// Load finds nothing.
+func (u Unavailable) Load() (map[string]netip.Addr, netip.Addr, error) {
+	return map[string]netip.Addr{}, netip.Addr{}, nil
+}
+
+// Assign refuses.
+func (u Unavailable) Assign(string, netip.Addr) error { return u.Reason }
+
+// Release refuses.
+func (u Unavailable) Release(string) error { return u.Reason }

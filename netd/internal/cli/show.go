@@ -1,0 +1,210 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"netd/netd/internal/api"
+)
+
+func status(ctx context.Context, c *call) error {
+	if err := c.parse(0, 0); err != nil {
+		return err
+	}
+	var s api.Status
+	if err := c.agent.Get(ctx, "/v1/status", &s); err != nil {
+		return err
+	}
+	return c.show(s, func() { printStatus(c.Out, s) })
+}
+
+func printStatus(out io.Writer, s api.Status) {
+	fmt.Fprintf(out, "gateway  %s, AS %d, router id %s\n", s.Gateway, s.AS, s.RouterID)
+	fmt.Fprintf(out, "netd     %s, up %s, configuration %s\n", s.Version, ago(s.Started), s.ConfigFile)
+	for _, u := range s.Uplinks {
+		carrier := "no carrier"
+		if u.Carrier {
+			carrier = "carrier"
+		}
+		fmt.Fprintf(out, "uplink   %s %s, MTU %d, %s\n", u.Name, join(u.Addresses), u.MTU, carrier)
+	}
+	if s.Tunnel != nil {
+		fmt.Fprintf(out, "tunnel   %s local %s, MTU %d\n", s.Tunnel.Name, s.Tunnel.Local, s.Tunnel.MTU)
+	}
+	fmt.Fprintf(out, "peers    %d of %d established\n", s.Peers.Up, s.Peers.Total)
+	kinds := make([]string, 0, len(s.Routes))
+	for kind, n := range s.Routes {
+		kinds = append(kinds, fmt.Sprintf("%d %s", n, kind))
+	}
+	slices.Sort(kinds)
+	settled := ""
+	if !s.Settled && s.AS != 0 {
+		settled = " (peers have not told all yet; learned routes of before are kept)"
+	}
+	fmt.Fprintf(out, "routes   %s%s\n", strings.Join(kinds, ", "), settled)
+	fmt.Fprintf(out, "pods     %d of %d up, MTU %d\n", s.Pods.Up, s.Pods.Total, s.PodMTU)
+	if s.ConfigProblem != "" {
+		fmt.Fprintf(out, "PROBLEM  not the first choice of configuration, because:\n%s\n", s.ConfigProblem)
+	}
+	for _, p := range s.Problems {
+		fmt.Fprintf(out, "PROBLEM  %s\n", p)
+	}
+}
+
+func join(addresses []netip.Prefix) string {
+	if len(addresses) == 0 {
+		return "without address"
+	}
+	var s []string
+	for _, a := range addresses {
+		s = append(s, a.String())
+	}
+	return strings.Join(s, " ")
+}
+
+// ago is a time span to the second, or "-" for a time that never was.
+func ago(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return max(time.Since(t), 0).Round(time.Second).String()
+}
+
+func table(out io.Writer, rows ...string) *tabwriter.Writer {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(rows, "\t"))
+	return w
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func addr(a netip.Addr) string {
+	if !a.IsValid() {
+		return "-"
+	}
+	return a.String()
+}
+
+func peers(ctx context.Context, c *call) error {
+	if err := c.parse(0, 0); err != nil {
+		return err
+	}
+	var list []api.Peer
+	if err := c.agent.Get(ctx, "/v1/peers", &list); err != nil {
+		return err
+	}
+	return c.show(list, func() {
+		w := table(c.Out, "PEER", "KIND", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT", "LAST LOSS")
+		for _, p := range list {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\n",
+				p.Name, p.Kind, p.Address, p.AS, p.State, ago(p.Since), p.Received, p.Accepted, p.Sent, dash(p.Reason))
+		}
+		_ = w.Flush()
+	})
+}
+
+func routes(ctx context.Context, c *call) error {
+	if err := c.parse(0, 0); err != nil {
+		return err
+	}
+	var list []api.Route
+	if err := c.agent.Get(ctx, "/v1/routes", &list); err != nil {
+		return err
+	}
+	return c.show(list, func() {
+		w := table(c.Out, "PREFIX", "KIND", "NEXT HOP", "LINK", "WHY")
+		for _, r := range list {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Prefix, dash(r.Kind), addr(r.NextHop), dash(r.Link), r.Reason)
+		}
+		_ = w.Flush()
+	})
+}
+
+func pods(ctx context.Context, c *call) error {
+	if err := c.parse(0, 0); err != nil {
+		return err
+	}
+	var list []api.Pod
+	if err := c.agent.Get(ctx, "/v1/pods", &list); err != nil {
+		return err
+	}
+	return c.show(list, func() {
+		w := table(c.Out, "POD", "STATE", "ADDRESS", "SINCE", "RESTARTS", "IMAGE", "LINK", "REASON")
+		for _, p := range list {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
+				p.Name, p.State, addr(p.Address), ago(p.Since), p.Restarts, dash(p.Image), dash(p.Link), dash(p.Reason))
+		}
+		_ = w.Flush()
+	})
+}
+
+func explain(ctx context.Context, c *call) error {
+	if err := c.parse(1, 1); err != nil {
+		return err
+	}
+	if _, err := api.ParseQuery(c.args[0]); err != nil {
+		return err
+	}
+	e, err := c.agent.Explain(ctx, c.args[0])
+	if err != nil {
+		return err
+	}
+	return c.show(e, func() { printExplanation(c.Out, e) })
+}
+
+func printExplanation(out io.Writer, e api.Explanation) {
+	defer fmt.Fprintf(out, "kernel: %s\n", e.Kernel)
+	if e.Route == nil {
+		fmt.Fprintf(out, "%s: no prefix that netd knows covers it\n", e.Query)
+		return
+	}
+	r := e.Route
+	switch {
+	case r.Kind == "":
+		fmt.Fprintf(out, "%s: %s\n", r.Prefix, r.Reason)
+	case r.NextHop.IsValid():
+		fmt.Fprintf(out, "%s: %s via %s dev %s, because %s\n", r.Prefix, r.Kind, r.NextHop, r.Link, r.Reason)
+	default:
+		fmt.Fprintf(out, "%s: %s %s, because %s\n", r.Prefix, r.Kind, r.Link, r.Reason)
+	}
+	for _, p := range r.Paths {
+		mark := "  "
+		if p.Chosen {
+			mark = "* "
+		}
+		stale := ""
+		if p.Stale {
+			stale = ", stale: its peer is restarting"
+		}
+		fmt.Fprintf(out, "%sfrom %s, next hop %s, AS path %v%s: %s\n", mark, p.Peer, p.NextHop, p.ASPath, stale, p.Reason)
+	}
+}
+
+func podVerb(ctx context.Context, c *call) error {
+	if err := c.parse(2, 2); err != nil {
+		return err
+	}
+	switch name := c.args[1]; c.args[0] {
+	case "add":
+		p, err := c.agent.AddPod(ctx, name)
+		if err != nil {
+			return err
+		}
+		return c.show(p, func() { fmt.Fprintf(c.Out, "%s %s dev %s netns %s\n", p.Name, p.Address, p.Link, p.Netns) })
+	case "del":
+		return c.agent.RemovePod(ctx, name)
+	}
+	c.flags.Usage()
+	return ErrUsage
+}

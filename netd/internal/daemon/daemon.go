@@ -1,0 +1,349 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"netd/containers"
+	"netd/netd/config"
+	"netd/netd/internal/api"
+	"netd/netd/internal/bgp"
+	"netd/netd/internal/ipam"
+	"netd/netd/internal/link"
+	"netd/netd/internal/pod"
+	"netd/netd/internal/policy"
+	"netd/netd/internal/route"
+	"netd/netd/internal/rtnl"
+	"netd/netd/internal/store"
+)
+
+const (
+	// repairInterval is how often everything is compared again without an event.
+	repairInterval = 30 * time.Second
+	// settleDeadline bounds the wait for peers after a start of the speaker,
+	// during which learned routes that are in the kernel are not touched.
+	settleDeadline = 15 * time.Second
+	// gatherPause lets a burst of events be answered once.
+	gatherPause = 10 * time.Millisecond
+)
+
+// Daemon is the agent. Its fields belong to the loop, but for those that say otherwise.
+type Daemon struct {
+	opts    Options
+	loaded  loaded
+	config  *config.Config
+	started time.Time
+
+	kernel  *rtnl.Conn
+	store   *store.DB
+	ipam    *ipam.Allocator
+	pods    *pod.Manager
+	runtime *containers.Runtime // has its own lock
+
+	speaker *bgp.Speaker // nil until this gateway has an address
+	tasks   *errgroup.Group
+	wake    chan struct{}
+	jobs    chan func() // work for the loop
+
+	podNets  map[string]pod.Pod
+	leases   map[string]link.Lease
+	uplinks  []link.State
+	source   netip.Addr
+	snapshot bgp.Snapshot
+	settled  bool
+	guard    policy.Rules
+	plan     []route.Decision
+	problems []string
+	kept     bool // the configuration is the last good one
+
+	view atomic.Pointer[view] // what the API shows; any goroutine
+}
+
+// Run is the agent's whole life. Its error is one for a person: what was
+// attempted, and what was expected.
+func Run(ctx context.Context, o Options) error {
+	o = o.withDefaults()
+	if os.Geteuid() != 0 {
+		return errors.New("needs root: it sets addresses, routes and nftables, and makes namespaces")
+	}
+	if err := os.MkdirAll(o.RunDir, 0o755); err != nil {
+		return fmt.Errorf("make run folder: %w", err)
+	}
+	lockFile, err := lock(o.RunDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lockFile.Close() }()
+	l, err := o.load(Identity(o.Device))
+	if err != nil {
+		return err
+	}
+	d, err := open(o, l)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	return d.run(ctx)
+}
+
+// open reads what there is; it changes nothing but the guard.
+func open(o Options, l loaded) (*Daemon, error) {
+	d := &Daemon{
+		opts: o, loaded: l, config: l.config, started: time.Now(),
+		wake: make(chan struct{}, 1), jobs: make(chan func()),
+		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{},
+	}
+	var err error
+	if d.kernel, err = rtnl.Open(); err != nil {
+		return nil, err
+	}
+	if err := d.applyGuard(); err != nil {
+		return nil, err
+	}
+	if err := d.openStore(); err != nil {
+		return nil, err
+	}
+	d.pods = pod.NewManager(d.kernel, o.NetnsDir)
+	d.runtime = containers.New(containers.Options{
+		Socket: o.ContainerdSocket, ImageDir: o.ImageDir, Shim: o.Shim, Runc: o.Runc,
+		LogDir: filepath.Join(o.RunDir, "log"), Network: podNetwork{d}, Log: o.Log,
+	})
+	return d, nil
+}
+
+// openStore reads the assignments. A data partition that can not be written (it
+// is full, or gone) must not take the network away: the gateway routes on, what
+// runs keeps its address, and only new pods wait until the store opens.
+func (d *Daemon) openStore() error {
+	var keeper ipam.Store
+	db, err := store.Open(filepath.Join(d.opts.DataDir, "state.db"), d.opts.Log)
+	if d.store, keeper = db, db; err != nil {
+		d.opts.Log.Error("no store: new pods have to wait", "err", err)
+		keeper = store.Unavailable{Reason: err}
+	}
+	d.ipam, err = ipam.New(d.blocks(), keeper)
+	return err
+}
+
+func (d *Daemon) close() {
+	d.kernel.Close()
+	if d.store != nil {
+		_ = d.store.Close()
+	}
+}
+
+func (d *Daemon) run(ctx context.Context) error {
+	listener, err := api.Listen(Socket(d.opts.RunDir))
+	if err != nil {
+		return fmt.Errorf("open the API: %w", err)
+	}
+	if d.opts.Appliance {
+		d.becomeBox()
+	}
+	if err := d.begin(); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	d.tasks, ctx = errgroup.WithContext(ctx)
+	d.tasks.Go(func() error { return d.loop(ctx) })
+	d.tasks.Go(func() error { return api.Serve(ctx, listener, gateway{d}, d.opts.Log) })
+	d.tasks.Go(func() error { return d.watch(ctx) })
+	d.tasks.Go(func() error { return d.runtime.Run(ctx) })
+	for _, u := range d.config.Uplinks {
+		if u.DHCP {
+			d.tasks.Go(func() error { return d.lease(ctx, u.Name) })
+		}
+	}
+	d.opts.Log.Info("netd is up", "gateway", d.config.Gateway.Name, "version", d.opts.Version, "config", d.loaded.file)
+	err = d.tasks.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// begin brings up links, tunnel and forwarding and finds the pods that survived,
+// before anything else runs. A kernel that can not do what the configuration
+// asks for ends the agent here.
+func (d *Daemon) begin() error {
+	if err := link.Forward(); err != nil {
+		return err
+	}
+	if err := d.applyLinks(); err != nil {
+		return err
+	}
+	if err := d.adopt(); err != nil {
+		return err
+	}
+	d.runtime.Set(d.specs())
+	return nil
+}
+
+// watch passes rtnetlink's events on to the loop. When events were lost, the
+// loop looks at everything anyway.
+func (d *Daemon) watch(ctx context.Context) error {
+	for {
+		err := rtnl.Watch(ctx, route.Protocol, d.poke)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		d.opts.Log.Warn("rtnetlink events lost; reading everything again", "err", err)
+		d.poke()
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (d *Daemon) lease(ctx context.Context, uplink string) error {
+	return link.RunDHCP(ctx, uplink, d.opts.Log, func(l link.Lease) {
+		_ = d.do(ctx, func() error { // Only the end of ctx is an error here.
+			d.leases[uplink] = l
+			d.writeResolvConf()
+			return nil
+		})
+		d.poke()
+	})
+}
+
+// poke wakes the loop.
+func (d *Daemon) poke() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// do runs f on the loop and returns its error.
+func (d *Daemon) do(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	select {
+	case d.jobs <- func() { done <- f() }:
+		return <-done
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loop is the one goroutine that decides and acts.
+func (d *Daemon) loop(ctx context.Context) error {
+	repair := time.NewTicker(repairInterval)
+	defer repair.Stop()
+	for ctx.Err() == nil {
+		if d.reconcile(ctx) {
+			d.poke() // What was done may change what can be done: look once more.
+		}
+		for d.serveJobs(ctx, repair.C) {
+		}
+		select { // Let a burst of events be answered once.
+		case <-ctx.Done():
+		case <-time.After(gatherPause):
+		}
+	}
+	return ctx.Err()
+}
+
+// serveJobs waits for the next thing to do; it is true if that was a job, which
+// needs no new look at the world.
+func (d *Daemon) serveJobs(ctx context.Context, repair <-chan time.Time) bool {
+	var speaker <-chan struct{}
+	var settle <-chan time.Time
+	if d.speaker != nil {
+		speaker = d.speaker.Changed()
+		if !d.settled {
+			settle = time.After(time.Second)
+		}
+	}
+	select {
+	case <-ctx.Done():
+	case job := <-d.jobs:
+		job()
+		d.publish()
+		return true
+	case <-d.wake:
+	case <-speaker:
+	case <-settle:
+	case <-repair:
+		d.repair()
+	}
+	return false
+}
+
+// repair looks after what no event tells of.
+func (d *Daemon) repair() {
+	d.repairGuard()
+	if d.store == nil {
+		if err := d.openStore(); err != nil {
+			d.opts.Log.Error("read the store", "err", err)
+		}
+	}
+}
+
+// blocks are this gateway's shares of the pools.
+func (d *Daemon) blocks() []netip.Prefix {
+	blocks := make([]netip.Prefix, 0, len(d.config.Pools))
+	for _, p := range d.config.Pools {
+		if p.Block.IsValid() {
+			blocks = append(blocks, p.Block)
+		}
+	}
+	return blocks
+}
+
+// specs are the pods that the configuration asks for.
+func (d *Daemon) specs() []containers.Spec {
+	var specs []containers.Spec
+	for _, w := range d.config.Workloads {
+		for i := range w.Replicas {
+			specs = append(specs, containers.Spec{
+				Name: w.Name, Pod: fmt.Sprintf("%s-%d", w.Name, i), Image: w.Image,
+				Command: w.Command, Args: w.Args, Env: w.Env,
+			})
+		}
+	}
+	return specs
+}
+
+// adopt finds the pods of an earlier life, which keep what they have, also if the
+// store knows nothing of them. An address whose pod is neither there nor wanted
+// is given back.
+func (d *Daemon) adopt() error {
+	alive, err := d.pods.List()
+	if err != nil {
+		return err
+	}
+	for _, p := range alive {
+		if !p.Address.IsValid() {
+			continue // Half made: its workload makes it whole.
+		}
+		if known, ok := d.ipam.Lookup(p.Name); !ok || known != p.Address {
+			if err := d.ipam.Claim(p.Name, p.Address); err != nil {
+				d.opts.Log.Error("a pod was found with an address that is not recorded", "pod", p.Name, "err", err)
+			}
+		}
+		d.podNets[p.Name] = p
+	}
+	wanted := d.specs()
+	for _, name := range d.ipam.Pods() {
+		_, found := d.podNets[name]
+		if found || slices.ContainsFunc(wanted, func(s containers.Spec) bool { return s.Pod == name }) {
+			continue
+		}
+		if err := d.ipam.Release(name); err != nil {
+			d.opts.Log.Error("an address stays assigned to a pod that is gone", "pod", name, "err", err)
+		}
+	}
+	if n := len(d.podNets); n > 0 {
+		d.opts.Log.Info("found the pods of before", "pods", n)
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"netd/netd/config"
+)
+
+// Options of the agent. The zero value of a path is its place on a gateway
+// (netd/DESIGN.md, Files).
+type Options struct {
+	// ConfigFile is the only file that is tried before the last good one; empty
+	// means the active file, and after the last good one the factory's.
+	ConfigFile string
+	// DataDir survives a reboot, RunDir does not.
+	DataDir, RunDir string
+	// NetnsDir has the pods' namespaces.
+	NetnsDir string
+	// ContainerdSocket, ImageDir, Shim and Runc are for the workloads.
+	ContainerdSocket, ImageDir, Shim, Runc string
+	// Appliance: this agent owns the whole box, host name and console password too.
+	Appliance bool
+	// Device overrides the name by which [[device]] tables are matched.
+	Device  string
+	Version string
+	Log     *slog.Logger
+}
+
+// Places on a gateway.
+const (
+	DefaultDataDir  = "/data/netd"
+	DefaultRunDir   = "/run/netd"
+	DefaultNetnsDir = "/run/netns"
+	factoryFile     = "/run/netd/slot/netd.toml"
+)
+
+func (o Options) withDefaults() Options {
+	for p, def := range map[*string]string{
+		&o.DataDir: DefaultDataDir, &o.RunDir: DefaultRunDir, &o.NetnsDir: DefaultNetnsDir,
+	} {
+		if *p == "" {
+			*p = def
+		}
+	}
+	return o
+}
+
+// Socket is the API's path for a run folder.
+func Socket(runDir string) string { return filepath.Join(runDir, "netd.sock") }
+
+// loaded is a configuration and where it came from.
+type loaded struct {
+	config *config.Config
+	file   string
+	data   []byte
+	// problem says why an earlier choice was not taken.
+	problem string
+}
+
+// load takes the first file that is good: the chosen one, the last good one, the
+// factory's. Each that is not is logged with all its errors.
+func (o Options) load(id config.Identity) (loaded, error) {
+	lastGood := filepath.Join(o.DataDir, "last-good.toml")
+	files := []string{o.ConfigFile, lastGood}
+	if o.ConfigFile == "" {
+		files = []string{filepath.Join(o.DataDir, "netd.toml"), lastGood, factoryFile}
+		// A box that nobody has configured by hand runs its factory file, also
+		// when an update has brought a new one.
+		if _, err := os.Stat(files[0]); errors.Is(err, os.ErrNotExist) {
+			files = []string{factoryFile, lastGood}
+		}
+	}
+	var l loaded
+	var errs []error
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err == nil {
+			var warnings []config.Warning
+			l.config, warnings, err = config.Parse(file, data, id)
+			for _, w := range warnings {
+				o.Log.Warn("configuration", "warning", w.String())
+			}
+		}
+		if err == nil {
+			l.file, l.data = file, data
+			if l.problem = text(errs); l.problem != "" {
+				o.Log.Error("the configuration is bad; running with another one", "file", file, "instead_of", l.problem)
+			}
+			return l, nil
+		}
+		errs = append(errs, err)
+	}
+	return l, fmt.Errorf("no usable configuration:\n%w", errors.Join(errs...))
+}
+
+func text(errs []error) string {
+	if err := errors.Join(errs...); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// keepAsLastGood remembers a configuration that was applied without an error.
+func (o Options) keepAsLastGood(l loaded) error {
+	path := filepath.Join(o.DataDir, "last-good.toml")
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, l.data) {
+		return nil
+	}
+	if err := replaceFile(path, l.data, 0o600); err != nil {
+		return fmt.Errorf("keep the last good configuration: %w", err)
+	}
+	return nil
+}
+
+// replaceFile puts content in the place of a file so that a power cut leaves the
+// old or the new one, whole.
+func replaceFile(path string, content []byte, mode os.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// lock makes sure that there is one agent for a run folder.
+func lock(runDir string) (*os.File, error) {
+	path := filepath.Join(runDir, "netd.lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		holder := make([]byte, 32)
+		n, _ := f.Read(holder)
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another netd is running (pid %s holds %s)", strings.TrimSpace(string(holder[:n])), path)
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	_, err = fmt.Fprintln(f, os.Getpid())
+	return f, err
+}
+
+// Identity reads who this box is: for the [[device]] tables.
+func Identity(device string) config.Identity {
+	id := config.Identity{Name: device}
+	if cmdline, err := os.ReadFile("/proc/cmdline"); err == nil && device == "" {
+		for word := range strings.FieldsSeq(string(cmdline)) {
+			if name, ok := strings.CutPrefix(word, "netd.name="); ok {
+				id.Name = name
+			}
+		}
+	}
+	for _, file := range []string{"/sys/class/dmi/id/product_serial", "/proc/device-tree/serial-number"} {
+		if serial, err := os.ReadFile(file); err == nil && id.Serial == "" {
+			id.Serial = strings.TrimRight(string(serial), "\x00\n ")
+		}
+	}
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return id
+	}
+	for _, i := range interfaces {
+		if len(i.HardwareAddr) == 6 {
+			id.MACs = append(id.MACs, i.HardwareAddr)
+		}
+	}
+	return id
+}

@@ -1,0 +1,295 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"netd/netd/config"
+	"netd/netd/internal/bgp"
+	"netd/netd/internal/link"
+	"netd/netd/internal/pod"
+	"netd/netd/internal/policy"
+	"netd/netd/internal/route"
+)
+
+// reconcile makes the box what it should be, once, and tells whether it changed
+// any route. What goes wrong is a problem in the status, logged when it begins
+// and when it is over; the next round tries again.
+func (d *Daemon) reconcile(ctx context.Context) bool {
+	var errs []error
+	errs = append(errs, d.applyLinks())
+	errs = append(errs, d.speak(ctx))
+	errs = append(errs, d.listen(ctx))
+	res, err := d.program()
+	errs = append(errs, err)
+	if errors.Join(errs...) == nil && !d.kept {
+		err := d.opts.keepAsLastGood(d.loaded)
+		d.kept = err == nil
+		errs = append(errs, err)
+	}
+	d.report(errs)
+	d.publish()
+	return res.Changed()
+}
+
+// report logs problems that are new and those that are gone.
+func (d *Daemon) report(errs []error) {
+	var now []string
+	for _, err := range errs {
+		if err != nil {
+			now = append(now, err.Error())
+		}
+	}
+	for _, p := range now {
+		if !slices.Contains(d.problems, p) {
+			d.opts.Log.Error("problem", "err", p)
+		}
+	}
+	for _, p := range d.problems {
+		if !slices.Contains(now, p) {
+			d.opts.Log.Info("problem is over", "was", p)
+		}
+	}
+	d.problems = now
+}
+
+// applyLinks makes uplinks and tunnel so. An uplink without its link or lease is
+// in its State; the error is for what stops everything.
+func (d *Daemon) applyLinks() error {
+	wanted := make([]link.Uplink, 0, len(d.config.Uplinks))
+	for _, u := range d.config.Uplinks {
+		wanted = append(wanted, link.Uplink{
+			Name: u.Name, MatchName: u.Match.Name, MatchMAC: u.Match.MAC, Addresses: u.Addresses,
+			DHCP: u.DHCP, Router: u.Router, MTU: u.MTU,
+		})
+	}
+	states, err := link.Apply(d.kernel, wanted, d.leases)
+	if err != nil {
+		return err
+	}
+	d.logCarrier(states)
+	d.uplinks = states
+	d.source = netip.Addr{}
+	for _, u := range states {
+		if len(u.Addresses) > 0 && !d.source.IsValid() {
+			d.source = u.Addresses[0].Addr()
+		}
+	}
+	if !d.source.IsValid() {
+		return nil // No address yet: what tunnel there is stays.
+	}
+	local := d.source
+	if !d.tunnelled() {
+		local = netip.Addr{}
+	}
+	return link.ApplyTunnel(d.kernel, local, d.uplinkMTU()-link.TunnelOverhead)
+}
+
+func (d *Daemon) logCarrier(states []link.State) {
+	for i, s := range states {
+		if i >= len(d.uplinks) || d.uplinks[i].Carrier != s.Carrier || d.uplinks[i].Problem != s.Problem {
+			d.opts.Log.Info("uplink", "link", s.Name, "carrier", s.Carrier, "addresses", s.Addresses, "problem", s.Problem)
+		}
+	}
+}
+
+// tunnelled tells whether any pool may need the tunnel.
+func (d *Daemon) tunnelled() bool {
+	return slices.ContainsFunc(d.config.Pools, func(p config.Pool) bool { return p.Mode != config.ModeNever })
+}
+
+// uplinkMTU is the smallest of the uplinks', in octets.
+func (d *Daemon) uplinkMTU() int {
+	mtu := 65535
+	for _, u := range d.config.Uplinks {
+		mtu = min(mtu, u.MTU)
+	}
+	return mtu
+}
+
+// podMTU leaves room for the tunnel where one may be used.
+func (d *Daemon) podMTU() int {
+	if d.tunnelled() {
+		return d.uplinkMTU() - link.TunnelOverhead
+	}
+	return d.uplinkMTU()
+}
+
+// applyGuard puts the policy of the tunnel in force.
+func (d *Daemon) applyGuard() error {
+	rules := policy.Rules{PodLinks: pod.LinkPrefix}
+	for _, g := range d.config.BGP.GatewayPeers {
+		rules.Gateways = append(rules.Gateways, g.Address)
+	}
+	slices.SortFunc(rules.Gateways, netip.Addr.Compare)
+	if err := policy.Apply(rules); err != nil {
+		return err
+	}
+	d.guard = rules
+	return nil
+}
+
+// repairGuard puts the policy back if someone has flushed it.
+func (d *Daemon) repairGuard() {
+	present, err := policy.Present()
+	if err == nil && !present {
+		d.opts.Log.Warn("nftables table is gone; putting it back", "table", policy.Table)
+		err = d.applyGuard()
+	}
+	if err != nil {
+		d.opts.Log.Error("guard of the tunnel", "err", err)
+	}
+}
+
+// speak starts the speaker once this gateway has an address, and tells it what
+// we originate.
+func (d *Daemon) speak(ctx context.Context) error {
+	if d.config.BGP.AS == 0 || !d.source.IsValid() {
+		return nil
+	}
+	if d.speaker == nil {
+		if err := d.startSpeaker(ctx); err != nil {
+			return err
+		}
+	}
+	return d.speaker.Originate(ctx, d.blocks())
+}
+
+func (d *Daemon) startSpeaker(ctx context.Context) error {
+	// Routes of ours in the kernel are those of an earlier life: they carried
+	// on, and the peers may be told so (RFC 4724, the F bit).
+	kept, err := d.kernel.Routes(route.Protocol)
+	if err != nil {
+		return err
+	}
+	s, err := d.newSpeaker(len(kept) > 0)
+	if err != nil {
+		return err
+	}
+	d.speaker = s
+	d.tasks.Go(func() error { return s.Run(ctx) })
+	return nil
+}
+
+// listen takes the speaker's snapshot. While the speaker is away the last one
+// stays in use.
+func (d *Daemon) listen(ctx context.Context) error {
+	if d.speaker == nil {
+		return nil
+	}
+	snap, err := d.speaker.Snapshot(ctx)
+	if errors.Is(err, bgp.ErrAway) {
+		d.settled = false
+		return nil
+	}
+	if err != nil {
+		d.settled = false
+		return fmt.Errorf("read the BGP speaker; routes stay as they are: %w", err)
+	}
+	if snap.Started != d.snapshot.Started {
+		d.settled = false
+	}
+	d.logPeers(d.snapshot.Peers, snap.Peers)
+	d.snapshot = snap
+	if !d.settled && (snap.Settled() || time.Since(snap.Started) > settleDeadline) {
+		d.settled = true
+		d.opts.Log.Info("peers have told what they know", "all", snap.Settled())
+	}
+	return nil
+}
+
+func (d *Daemon) logPeers(before, now []bgp.PeerState) {
+	for _, p := range now {
+		i := slices.IndexFunc(before, func(b bgp.PeerState) bool { return b.Name == p.Name })
+		was := i >= 0 && before[i].Established()
+		switch {
+		case p.Established() && !was:
+			d.opts.Log.Info("peer established", "peer", p.Name, "address", p.Address, "as", p.AS)
+		case !p.Established() && was:
+			d.opts.Log.Warn("peer lost", "peer", p.Name, "address", p.Address, "reason", p.Reason)
+		}
+	}
+}
+
+// program plans the routes from what is known now and puts them into the kernel.
+func (d *Daemon) program() (route.Result, error) {
+	facts, err := d.facts()
+	if err != nil {
+		return route.Result{}, err
+	}
+	d.plan = route.Plan(facts)
+	res, err := route.Apply(d.kernel, d.plan, route.Options{Hold: !d.settled && d.config.BGP.AS != 0})
+	if res.Changed() {
+		d.opts.Log.Info("routes", "added", res.Added, "replaced", res.Replaced, "deleted", res.Deleted, "held", res.Held)
+	}
+	return res, err
+}
+
+// facts gathers what the plan looks at.
+func (d *Daemon) facts() (route.Facts, error) {
+	f := route.Facts{
+		Blocks: d.blocks(), Gateways: map[netip.Addr]string{}, Hops: map[netip.Addr]route.Hop{}, Source: d.source,
+	}
+	for _, p := range d.config.Pools {
+		mode := map[config.Mode]route.Mode{config.ModeNever: route.Never, config.ModeAlways: route.Always}[p.Mode]
+		f.Pools = append(f.Pools, route.Pool{Prefix: p.Prefix, Mode: mode})
+	}
+	for _, p := range d.podNets {
+		f.Pods = append(f.Pods, route.LocalPod{Name: p.Name, Address: p.Address, Link: p.Link})
+	}
+	for _, g := range d.config.BGP.GatewayPeers {
+		f.Gateways[g.Address] = g.Name
+		f.Peers = append(f.Peers, g.Address)
+	}
+	for _, p := range d.config.BGP.Peers {
+		f.Peers = append(f.Peers, p.Address)
+	}
+	if d.tunnelled() && d.source.IsValid() {
+		f.Tunnel = link.TunnelName
+	}
+	for _, p := range d.snapshot.Paths {
+		f.Paths = append(f.Paths, route.Path{
+			Prefix: p.Prefix, NextHop: p.NextHop, Peer: p.Peer, Rank: p.Rank, ASPath: p.ASPath, Stale: p.Stale,
+		})
+	}
+	for _, u := range d.uplinks {
+		if u.Router.IsValid() {
+			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+			f.Paths = append(f.Paths, route.Path{Prefix: all, NextHop: u.Router, Peer: u.Name, Rank: len(f.Paths), Static: true})
+		}
+	}
+	return f, d.lookUpHops(&f)
+}
+
+// lookUpHops asks the kernel, not our own masks, how each next hop is reached:
+// addresses with a /32 mask and odd DHCP servers broke that for others.
+func (d *Daemon) lookUpHops(f *route.Facts) error {
+	links, err := d.kernel.Links()
+	if err != nil {
+		return err
+	}
+	for _, p := range f.Paths {
+		if _, ok := f.Hops[p.NextHop]; ok {
+			continue
+		}
+		way, err := d.kernel.Lookup(p.NextHop)
+		if err != nil {
+			f.Hops[p.NextHop] = route.Hop{Error: err.Error()}
+			continue
+		}
+		var hop route.Hop
+		for _, l := range links {
+			if l.Index == way.Link {
+				hop = route.Hop{Link: l.Name, Carrier: l.Carrier && l.Up, Tunnel: l.Name == link.TunnelName, Via: way.Gateway}
+			}
+		}
+		uplink := slices.ContainsFunc(d.uplinks, func(u link.State) bool { return u.Index == way.Link })
+		hop.Connected = uplink && !way.Gateway.IsValid()
+		f.Hops[p.NextHop] = hop
+	}
+	return nil
+}

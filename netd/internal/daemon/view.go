@@ -1,0 +1,180 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"netd/containers"
+	"netd/netd/internal/api"
+	"netd/netd/internal/link"
+	"netd/netd/internal/pod"
+	"netd/netd/internal/route"
+)
+
+// view is what the loop publishes; it is never changed afterwards.
+type view struct {
+	status api.Status
+	peers  []api.Peer
+	routes []api.Route
+	nets   map[string]pod.Pod
+}
+
+// publish makes a new view from the loop's state.
+func (d *Daemon) publish() {
+	v := &view{nets: map[string]pod.Pod{}, peers: []api.Peer{}, routes: []api.Route{}}
+	for name, p := range d.podNets {
+		v.nets[name] = p
+	}
+	v.status = api.Status{
+		Gateway: d.config.Gateway.Name, Version: d.opts.Version, Started: d.started,
+		ConfigFile: d.loaded.file, ConfigProblem: d.loaded.problem,
+		AS: d.config.BGP.AS, RouterID: d.config.BGP.RouterID, PodMTU: d.podMTU(),
+		Routes: map[string]int{}, Settled: d.settled, Problems: slices.Clone(d.problems),
+	}
+	if !v.status.RouterID.IsValid() {
+		v.status.RouterID = d.source
+	}
+	for _, u := range d.uplinks {
+		v.status.Uplinks = append(v.status.Uplinks, api.Uplink{
+			Name: u.Name, MAC: u.MAC, MTU: u.MTU, Carrier: u.Carrier, Addresses: u.Addresses, Router: u.Router, Problem: u.Problem,
+		})
+		if u.Problem != "" {
+			v.status.Problems = append(v.status.Problems, fmt.Sprintf("uplink %s: %s", u.Name, u.Problem))
+		}
+	}
+	if d.tunnelled() && d.source.IsValid() {
+		v.status.Tunnel = &api.Tunnel{Name: link.TunnelName, Local: d.source, MTU: d.podMTU()}
+	}
+	d.publishPeers(v)
+	for _, dec := range d.plan {
+		r := apiRoute(dec)
+		v.status.Routes[r.Kind]++
+		v.routes = append(v.routes, r)
+	}
+	delete(v.status.Routes, "")
+	d.view.Store(v)
+}
+
+func (d *Daemon) publishPeers(v *view) {
+	v.status.Peers.Total = len(d.config.BGP.Peers) + len(d.config.BGP.GatewayPeers)
+	for _, p := range d.snapshot.Peers {
+		kind := "tor"
+		if p.Gateway {
+			kind = "gateway"
+		}
+		if p.Established() {
+			v.status.Peers.Up++
+		}
+		v.peers = append(v.peers, api.Peer{
+			Name: p.Name, Address: p.Address, AS: p.AS, Kind: kind, State: p.State, Since: p.Since, Reason: p.Reason,
+			Received: p.Received, Accepted: p.Accepted, Sent: p.Sent,
+		})
+	}
+}
+
+func apiRoute(dec route.Decision) api.Route {
+	r := api.Route{Prefix: dec.Prefix, Reason: dec.Reason}
+	if dec.Route != nil {
+		r.Kind, r.NextHop, r.Link = string(dec.Route.Kind), dec.Route.NextHop, dec.Route.Link
+	}
+	for _, c := range dec.Candidates {
+		r.Paths = append(r.Paths, api.Path{
+			Peer: c.Peer, NextHop: c.NextHop, ASPath: c.ASPath, Kind: string(c.Kind), Chosen: c.Chosen, Stale: c.Stale, Reason: c.Reason,
+		})
+	}
+	return r
+}
+
+// gateway answers the API; its calls come from any goroutine.
+type gateway struct{ d *Daemon }
+
+// View joins what the loop published with what the containers do.
+func (g gateway) View(context.Context) api.View {
+	v := g.d.view.Load()
+	if v == nil { // The loop has not come round yet.
+		return api.View{Status: api.Status{Gateway: g.d.config.Gateway.Name, Version: g.d.opts.Version, Started: g.d.started}}
+	}
+	out := api.View{Status: v.status, Peers: v.peers, Routes: v.routes, Pods: []api.Pod{}}
+	for _, s := range g.d.runtime.Status() {
+		p := api.Pod{
+			Name: s.Pod, Workload: s.Workload, Image: s.Image, State: string(s.State), Address: s.Address, PID: s.PID,
+			Restarts: s.Restarts, Since: s.Since, Reason: s.Reason, Link: v.nets[s.Pod].Link, Netns: v.nets[s.Pod].Netns,
+		}
+		if s.State == containers.StateRunning {
+			out.Status.Pods.Up++
+		}
+		out.Pods = append(out.Pods, p)
+	}
+	for name, n := range v.nets {
+		if !slices.ContainsFunc(out.Pods, func(p api.Pod) bool { return p.Name == name }) {
+			out.Pods = append(out.Pods, apiPod(n, "network"))
+			out.Status.Pods.Up++
+		}
+	}
+	slices.SortFunc(out.Pods, func(a, b api.Pod) int { return strings.Compare(a.Name, b.Name) })
+	out.Status.Pods.Total = len(out.Pods)
+	return out
+}
+
+func apiPod(n pod.Pod, state string) api.Pod {
+	return api.Pod{Name: n.Name, State: state, Address: n.Address, Link: n.Link, Netns: n.Netns}
+}
+
+// Explain finds our decision, and asks the kernel what it really does.
+func (g gateway) Explain(ctx context.Context, p netip.Prefix) (api.Explanation, error) {
+	e := api.Explanation{Query: p}
+	err := g.d.do(ctx, func() error {
+		if dec := route.Covering(g.d.plan, p); dec != nil {
+			r := apiRoute(*dec)
+			e.Route = &r
+		}
+		e.Kernel = g.d.kernelSays(p.Addr())
+		return nil
+	})
+	return e, err
+}
+
+// kernelSays is the kernel's way to an address, in words.
+func (d *Daemon) kernelSays(a netip.Addr) string {
+	way, err := d.kernel.Lookup(a)
+	if err != nil {
+		return err.Error()
+	}
+	name := fmt.Sprintf("#%d", way.Link)
+	if links, err := d.kernel.Links(); err == nil {
+		for _, l := range links {
+			if l.Index == way.Link {
+				name = l.Name
+			}
+		}
+	}
+	if name == "lo" {
+		return "an address of this gateway"
+	}
+	via := "directly"
+	if way.Gateway.IsValid() {
+		via = "via " + way.Gateway.String()
+	}
+	return fmt.Sprintf("%s dev %s src %s", via, name, way.Source)
+}
+
+// AddPod makes a pod's network without a workload.
+func (g gateway) AddPod(ctx context.Context, name string) (api.Pod, error) {
+	var p pod.Pod
+	err := g.d.do(ctx, func() (err error) {
+		p, err = g.d.addPod(name)
+		return err
+	})
+	return apiPod(p, "network"), err
+}
+
+// RemovePod takes it away; a workload's pod is not removed by hand.
+func (g gateway) RemovePod(ctx context.Context, name string) error {
+	if slices.ContainsFunc(g.d.runtime.Status(), func(s containers.Status) bool { return s.Pod == name }) {
+		return fmt.Errorf("pod %s belongs to a workload: remove it from the configuration", name)
+	}
+	return g.d.do(ctx, func() error { return g.d.removePod(name) })
+}

@@ -1,0 +1,120 @@
+// Command netd is a gateway in one binary. Which role it plays is its first
+// argument; netd --help lists them.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"netd/containers"
+	"netd/netd/internal/bgp"
+	"netd/netd/internal/cli"
+	"netd/netd/internal/daemon"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() { os.Exit(run(os.Args)) }
+
+func run(args []string) int {
+	if len(args) < 2 || slices.Contains([]string{"help", "--help", "-h"}, args[1]) {
+		fmt.Print(cli.Help(version))
+		if len(args) < 2 {
+			return 2
+		}
+		return 0
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var err error
+	switch role, rest := args[1], args[2:]; role {
+	case "run":
+		err = runAgent(ctx, rest)
+	case "bgp":
+		err = runSpeaker(ctx, rest)
+	case "containerd":
+		err = runContainerd(ctx, rest)
+	default:
+		err = cli.Run(ctx, cli.Env{
+			Out: os.Stdout, Err: os.Stderr, Version: version, Socket: cli.DefaultSocket(daemon.Socket(daemon.DefaultRunDir)),
+		}, role, rest)
+	}
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, cli.ErrUsage):
+		return 2
+	}
+	fmt.Fprintf(os.Stderr, "netd %s: %v\n", args[1], err)
+	return 1
+}
+
+// flags parses a role's options; it takes no other arguments.
+func flags(role string, args []string, define func(*flag.FlagSet)) error {
+	fs := flag.NewFlagSet("netd "+role, flag.ContinueOnError)
+	define(fs)
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return cli.ErrUsage
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q: expected options only", fs.Arg(0))
+	}
+	return nil
+}
+
+func logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+}
+
+func runAgent(ctx context.Context, args []string) error {
+	o := daemon.Options{Version: version, Log: logger()}
+	err := flags("run", args, func(fs *flag.FlagSet) {
+		fs.StringVar(&o.ConfigFile, "config", "", "configuration `file` (default: /data/netd/netd.toml, or the image's)")
+		fs.StringVar(&o.DataDir, "data", daemon.DefaultDataDir, "`folder` that survives a reboot")
+		fs.StringVar(&o.RunDir, "run", daemon.DefaultRunDir, "`folder` for sockets and the lock")
+		fs.StringVar(&o.NetnsDir, "netns", daemon.DefaultNetnsDir, "`folder` for the pods' network namespaces")
+		fs.StringVar(&o.ContainerdSocket, "containerd", "", "containerd's `socket` (default: /run/containerd/containerd.sock)")
+		fs.StringVar(&o.ImageDir, "images", "", "`folder` with the OCI archives (default: /usr/lib/netd/images)")
+		fs.StringVar(&o.Shim, "shim", "", "containerd-shim-runc-v2 (default: /usr/bin/containerd-shim-runc-v2)")
+		fs.StringVar(&o.Runc, "runc", "", "runc (default: /usr/bin/runc)")
+		fs.StringVar(&o.Device, "device", "", "`name` by which the [[device]] is matched (default: netd.name= of the kernel's command line)")
+		fs.BoolVar(&o.Appliance, "appliance", false, "own the whole box: host name and console password too")
+	})
+	if err != nil {
+		return err
+	}
+	return daemon.Run(ctx, o)
+}
+
+func runSpeaker(ctx context.Context, args []string) error {
+	var socket string
+	if err := flags("bgp", args, func(fs *flag.FlagSet) {
+		fs.StringVar(&socket, "socket", "/run/netd/bgp/bgp.sock", "`path` of GoBGP's API")
+	}); err != nil {
+		return err
+	}
+	return bgp.Serve(ctx, socket, logger())
+}
+
+func runContainerd(ctx context.Context, args []string) error {
+	var o containers.ServerOptions
+	if err := flags("containerd", args, func(fs *flag.FlagSet) {
+		fs.StringVar(&o.Root, "root", "", "`folder` that survives a reboot (default: /data/containerd)")
+		fs.StringVar(&o.State, "state", "", "`folder` that does not (default: /run/containerd)")
+		fs.StringVar(&o.Socket, "socket", "", "`path` of the API (default: /run/containerd/containerd.sock)")
+	}); err != nil {
+		return err
+	}
+	return containers.Serve(ctx, o, logger())
+}
