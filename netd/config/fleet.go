@@ -11,7 +11,7 @@ import (
 // device is a [[device]] table: which box it is for, and what it overrides.
 type device struct {
 	n      *node
-	label  string
+	label  string // what its path has in brackets
 	match  *node
 	name   val[string]
 	serial val[string]
@@ -28,7 +28,7 @@ func parts() []string {
 func (r *reader) readDevices(root *node) []device {
 	var ds []device
 	seen := map[[3]string]*node{}
-	for i, t := range (&table{r: r, n: root}).tables("device") {
+	for _, t := range (&table{r: r, n: root}).tables("device") {
 		if t.quiet {
 			continue // it is not an array of tables
 		}
@@ -38,7 +38,7 @@ func (r *reader) readDevices(root *node) []device {
 		m := t.table("match")
 		d := device{
 			n:      t.n,
-			label:  deviceLabel(t.n, i),
+			label:  strings.TrimSuffix(strings.TrimPrefix(t.n.path, "device["), "]"),
 			match:  m.n,
 			name:   optional(m, "name", hostName("gw-a")),
 			serial: optional(m, "serial", serialNumber()),
@@ -62,14 +62,6 @@ func (r *reader) readDevices(root *node) []device {
 		ds = append(ds, d)
 	}
 	return ds
-}
-
-// deviceLabel is what stands in the brackets of the device's path.
-func deviceLabel(n *node, i int) string {
-	if label := strings.TrimSuffix(strings.TrimPrefix(n.path, "device["), "]"); label != n.path {
-		return label
-	}
-	return fmt.Sprintf("#%d", i+1)
 }
 
 // matches says whether everything that the device's match names is true of a box.

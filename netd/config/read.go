@@ -77,7 +77,7 @@ func (t *table) table(key string) *table {
 	n := t.child(key, false)
 	sub := &table{r: t.r, kind: join(t.kind, key), quiet: t.quiet}
 	if n != nil && n.kind != aTable {
-		eg := fmt.Sprintf("[%s]", n.path)
+		eg := fmt.Sprintf("[%s]", headerName(n.path))
 		if t.n.path != "" {
 			eg = key + " = { … }"
 		}
