@@ -59,7 +59,7 @@ func (p *pod) set(change func(*Status)) {
 	if after == before {
 		return
 	}
-	signal(p.rt.changed)
+	nudge(p.rt.changed)
 	log := p.rt.log.With("pod", p.name)
 	switch {
 	case after.State == StateRunning && before.State != StateRunning:

@@ -90,15 +90,15 @@ func (r *Runtime) Set(pods []Spec) {
 	}
 	for name, p := range r.pods {
 		if was, now := before[name], r.wanted[name]; was.hash() != now.hash() {
-			signal(p.wake)
+			nudge(p.wake)
 		}
 	}
-	signal(r.wake)
-	signal(r.changed)
+	nudge(r.wake)
+	nudge(r.changed)
 }
 
-// signal wakes whoever waits for c, a channel of size 1.
-func signal(c chan struct{}) {
+// nudge wakes whoever waits for c, a channel of size 1.
+func nudge(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
@@ -191,12 +191,12 @@ func (r *Runtime) awaitSettled(ctx context.Context) error {
 		}
 		r.mu.Unlock()
 		if err == nil {
-			signal(r.wake)
+			nudge(r.wake)
 			return nil
 		}
 		if first {
 			r.log.Warn("pods wait for containerd", "err", err)
-			signal(r.changed)
+			nudge(r.changed)
 		}
 		if err := sleep(ctx, pollAway); err != nil {
 			return err
@@ -264,7 +264,7 @@ func (r *Runtime) release(p *pod) bool {
 		return false
 	}
 	delete(r.pods, p.name)
-	signal(r.changed)
+	nudge(r.changed)
 	return true
 }
 

@@ -1,0 +1,187 @@
+//go:build vm
+
+package containers
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestPodLife(t *testing.T) {
+	w := newWorld(t)
+	w.startContainerd()
+	look := shell("web-0", `hostname; echo "$HOSTNAME $COLOR"; cat /proc/self/cgroup; grep -E 'NoNewPrivs|Seccomp:' /proc/self/status; ip link | head -1; id -u; exec sleep 100000`)
+	look.Env = map[string]string{"COLOR": "blue"}
+	w.startRuntime(look, sleeper("web-1"))
+	first := w.awaitRunning("web-0")
+	other := w.awaitRunning("web-1")
+	if first.Restarts != 0 || first.PID == 0 || first.Workload != "web" || first.Image != "web.tar" || !first.Address.IsValid() {
+		t.Errorf("status: %+v", first)
+	}
+	w.eventually("the pod's output", func() bool { return strings.Count(w.podLog("web-0"), "\n") >= 7 })
+	for _, want := range []string{"web-0\nweb-0 blue\n", "0::/\n", "NoNewPrivs:\t1", "Seccomp:\t2", "1: lo: <LOOPBACK>", "\n0\n"} {
+		if !strings.Contains(w.podLog("web-0"), want) {
+			t.Errorf("output: want %q in:\n%s", want, w.podLog("web-0"))
+		}
+	}
+	if b, err := os.ReadFile("/proc/" + itoa(first.PID) + "/cgroup"); err != nil || !strings.Contains(string(b), "/test/web-0") {
+		t.Errorf("cgroup: %s %v", b, err)
+	}
+
+	t.Log("the agent restarts")
+	w.stop()
+	if !alive(first.PID) {
+		t.Fatal("the pod ended with the agent")
+	}
+	w.startRuntime(look, sleeper("web-1"))
+	if got := w.awaitRunning("web-0"); got.PID != first.PID || got.Restarts != 0 {
+		t.Errorf("after a restart: %+v, want pid %d", got, first.PID)
+	}
+	if got := w.awaitRunning("web-1"); got.PID != other.PID {
+		t.Errorf("after a restart: %+v, want pid %d", got, other.PID)
+	}
+
+	t.Log("another command for web-0")
+	w.rt.Set([]Spec{shell("web-0", "echo second; exec sleep 100000"), sleeper("web-1")})
+	w.await("web-0", "another pid", func(s Status) bool { return s.State == StateRunning && s.PID != first.PID })
+	w.eventually("the new output", func() bool { return strings.Contains(w.podLog("web-0"), "second") })
+	if alive(first.PID) || !alive(other.PID) {
+		t.Error("the wrong pod was replaced")
+	}
+	if w.network.removed["web-0"] != 0 {
+		t.Error("a replaced pod lost its network")
+	}
+
+	t.Log("web-0 is no longer wanted")
+	w.rt.Set([]Spec{sleeper("web-1")})
+	w.eventually("web-0 to go", func() bool { return len(w.rt.Status()) == 1 })
+	if w.network.removed["web-0"] != 1 {
+		t.Errorf("teardowns of web-0: %d, want 1", w.network.removed["web-0"])
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "log", "web-0.log")); err == nil {
+		t.Error("the log of web-0 is left")
+	}
+
+	t.Log("web-1 is no longer wanted after a restart")
+	w.stop()
+	w.startRuntime()
+	w.eventually("web-1 to go", func() bool { return !alive(other.PID) && len(w.rt.Status()) == 0 })
+	if left := w.processes(); len(left) != 0 {
+		t.Errorf("processes left: %v", left)
+	}
+}
+
+func TestPodEnds(t *testing.T) {
+	w := newWorld(t)
+	w.startContainerd()
+	w.startRuntime(shell("bad-0", "echo bye; exit 3"), sleeper("web-0"), shell("typo-0", ""), Spec{Name: "n", Pod: "none-0", Image: "web.tar", Command: []string{"/none"}})
+	w.await("bad-0", "two restarts", func(s Status) bool { return s.Restarts >= 2 })
+	w.awaitReason("bad-0", "exited with code 3: bye")
+	w.awaitReason("none-0", `exec: "/none": stat /none: no such file or directory`)
+
+	first := w.awaitRunning("web-0")
+	if err := unix.Kill(int(first.PID), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitReason("web-0", "ended by SIGKILL")
+	second := w.await("web-0", "the next process", func(s Status) bool { return s.State == StateRunning && s.PID != first.PID })
+	if second.Restarts != 1 {
+		t.Errorf("restarts: %+v, want 1", second)
+	}
+
+	t.Log("its shim is killed")
+	for _, pid := range w.processes() {
+		args, _ := os.ReadFile("/proc/" + itoa(uint32(pid)) + "/cmdline")
+		if strings.Contains(string(args), "\x00-id\x00web-0\x00") {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+	}
+	w.await("web-0", "the next process", func(s Status) bool { return s.State == StateRunning && s.PID != second.PID && s.PID != 0 })
+	if alive(second.PID) {
+		t.Error("the earlier process runs on")
+	}
+}
+
+func TestBadImagesDisturbNoOther(t *testing.T) {
+	w := newWorld(t)
+	w.image("other.tar", "riscv64")
+	whole := w.image("cut.tar", "amd64")
+	st, err := os.Stat(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(whole, st.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	spec := func(pod, image string) Spec { return Spec{Name: "w", Pod: pod, Image: image} }
+	w.startContainerd()
+	w.startRuntime(sleeper("web-0"), spec("other-0", "other.tar"), spec("cut-0", "cut.tar"), spec("none-0", "none.tar"), spec("up-0", "../web.tar"))
+	w.awaitReason("other-0", "image other.tar: is for riscv64, expected amd64")
+	w.awaitReason("cut-0", "image cut.tar: truncated")
+	w.awaitReason("none-0", "image none.tar: no such file")
+	w.awaitReason("up-0", "image ../web.tar: expected a file name")
+	first := w.awaitRunning("web-0")
+
+	w.image("none.tar", "amd64")
+	w.awaitRunning("none-0")
+	if got := w.awaitRunning("web-0"); got.PID != first.PID {
+		t.Errorf("web-0 was restarted: %+v", got)
+	}
+}
+
+func TestContainerdKilled(t *testing.T) {
+	w := newWorld(t)
+	w.startContainerd()
+	w.startRuntime(sleeper("web-0"))
+	first := w.awaitRunning("web-0")
+	w.killContainerd()
+	got := w.awaitReason("web-0", "containerd does not answer on "+w.socket())
+	if got.State != StateRunning || got.PID != first.PID || !alive(first.PID) {
+		t.Errorf("with containerd away: %+v", got)
+	}
+	w.rt.Set([]Spec{sleeper("web-0"), sleeper("web-1")})
+	w.await("web-1", "waiting", func(s Status) bool { return s.State == StateWaiting && strings.Contains(s.Reason, "does not answer") })
+	w.startContainerd()
+	if got := w.awaitRunning("web-0"); got.PID != first.PID || got.Restarts != 0 {
+		t.Errorf("after containerd's restart: %+v, want pid %d", got, first.PID)
+	}
+	w.awaitRunning("web-1")
+	if w.network.removed["web-0"]+w.network.removed["web-1"] != 0 {
+		t.Error("a network was taken down")
+	}
+
+	t.Log("a pod ends while containerd is away")
+	w.killContainerd()
+	if err := unix.Kill(int(first.PID), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	w.startContainerd()
+	w.await("web-0", "another pid", func(s Status) bool { return s.State == StateRunning && s.PID != first.PID })
+}
+
+// A power cut takes all processes and all that is in memory.
+func TestReboot(t *testing.T) {
+	w := newWorld(t)
+	w.startContainerd()
+	w.startRuntime(sleeper("web-0"), sleeper("gone-0"))
+	first := w.awaitRunning("web-0")
+	w.awaitRunning("gone-0")
+	w.stop()
+	w.killContainerd()
+	w.killPods()
+
+	w.startRuntime(sleeper("web-0"))
+	w.await("web-0", "waiting", func(s Status) bool { return s.State == StateWaiting && strings.Contains(s.Reason, "does not answer") })
+	w.startContainerd()
+	if got := w.awaitRunning("web-0"); got.PID == first.PID {
+		t.Errorf("after a reboot: %+v", got)
+	}
+	w.eventually("gone-0 to go", func() bool { return len(w.rt.Status()) == 1 })
+	if w.network.removed["gone-0"] != 1 {
+		t.Errorf("teardowns of gone-0: %d, want 1", w.network.removed["gone-0"])
+	}
+}
