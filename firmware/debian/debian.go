@@ -102,6 +102,7 @@ func (a *Archive) apt(ctx context.Context, dir, tool string, args ...string) ([]
 	opts := []string{
 		"-q", "-o", "APT::Architecture=" + a.arch, "-o", "APT::Architectures=" + a.arch,
 		"-o", "Dir::State=" + a.dir, "-o", "Dir::State::status=/dev/null", "-o", "Dir::Cache=" + a.dir,
+		"-o", "Dir::Cache::pkgcache=pkgcache.bin", "-o", "Dir::Cache::srcpkgcache=srcpkgcache.bin",
 		"-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
 		// Apt's own user can not write to a home folder's cache.
 		"-o", "APT::Sandbox::User=root",
@@ -154,8 +155,8 @@ func (a *Archive) Depends(ctx context.Context, name string) ([]string, error) {
 	return names, nil
 }
 
-// Fetch returns the packages in the order of their names, each fetched and
-// unpacked unless the cache has it.
+// Fetch returns the packages, sorted by name, each fetched and unpacked unless
+// the cache has it.
 func (a *Archive) Fetch(ctx context.Context, names ...string) ([]Package, error) {
 	unlock, err := a.lock()
 	if err != nil {
