@@ -23,7 +23,7 @@ done
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
-sysroot=$("$here/fetch-deb.sh" "$arch" libseccomp-dev)
+sysroot=$(cd "$here" && go run ./debroot "$arch" libseccomp-dev)
 
 # no_grpc leaves out containerd's gRPC services, which a shim does not serve:
 # 8 MB instead of 14. runc_nocriu: no pod is checkpointed.

@@ -1,6 +1,6 @@
-// Mkimage makes an OCI archive of a few files, the same octets each time:
+// Mkarchive makes an OCI archive of a few files, the same octets each time:
 //
-//	mkimage --arch arm64 --file bin/busybox=PATH --link bin/sh=busybox --entrypoint /bin/sh -o web.tar [ARG…]
+//	mkarchive --arch arm64 --file bin/busybox=PATH --link bin/sh=busybox --entrypoint /bin/sh -o web.tar [ARG…]
 //
 // The ARGs are the image's command.
 package main
@@ -19,7 +19,7 @@ import (
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "mkimage:", err)
+			fmt.Fprintln(os.Stderr, "mkarchive:", err)
 		}
 		os.Exit(1)
 	}
@@ -27,9 +27,9 @@ func main() {
 
 func run(args []string) error {
 	var img archive.Image
-	fs := flag.NewFlagSet("mkimage", flag.ContinueOnError)
+	fs := flag.NewFlagSet("mkarchive", flag.ContinueOnError)
 	fs.Usage = func() {
-		fmt.Fprintln(fs.Output(), "usage: mkimage --arch ARCH [flags] -o FILE [ARG…]")
+		fmt.Fprintln(fs.Output(), "usage: mkarchive --arch ARCH [flags] -o FILE [ARG…]")
 		fs.PrintDefaults()
 	}
 	out := fs.String("o", "", "archive to write")
