@@ -62,8 +62,10 @@ func (p *pod) set(change func(*Status)) {
 	nudge(p.rt.changed)
 	log := p.rt.log.With("pod", p.name)
 	switch {
-	case after.State == StateRunning && before.State != StateRunning:
+	case after.State == StateRunning && before.State == StateCreating:
 		log.Info("pod runs", "pid", after.PID, "address", after.Address, "image", after.Image)
+	case after.State == StateRunning && before.State != StateRunning:
+		log.Info("pod is found running", "pid", after.PID, "address", after.Address, "image", after.Image)
 	case after.Reason != before.Reason && after.Reason != "":
 		log.Warn("pod is not well", "state", string(after.State), "reason", after.Reason)
 	}
@@ -205,7 +207,7 @@ func (p *pod) watch(ctx context.Context, task containerd.Task, exit <-chan conta
 			}
 		case s := <-exit:
 			if err := s.Error(); err != nil {
-				return fmt.Errorf("wait for pod %s: %w", p.name, err)
+				return waitError(err)
 			}
 			_, err := task.Delete(ctx)
 			if err != nil && !errdefs.IsNotFound(err) {
@@ -214,6 +216,14 @@ func (p *pod) watch(ctx context.Context, task containerd.Task, exit <-chan conta
 			return &exitError{code: s.ExitCode(), last: lastLine(p.rt.opts.LogDir, p.name), ran: time.Since(began)}
 		}
 	}
+}
+
+// waitError explains why the end of a task can not be waited for.
+func waitError(err error) error {
+	if strings.Contains(err.Error(), "ttrpc: closed") {
+		return errors.New("its shim has ended, and the pod with it")
+	}
+	return fmt.Errorf("wait for its end: %w", errdefs.FromGRPC(err))
 }
 
 // adopt finds the pod's task if it runs as spec says. It changes nothing.

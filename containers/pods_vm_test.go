@@ -28,7 +28,7 @@ func TestPodLife(t *testing.T) {
 			t.Errorf("output: want %q in:\n%s", want, w.podLog("web-0"))
 		}
 	}
-	if b, err := os.ReadFile("/proc/" + itoa(first.PID) + "/cgroup"); err != nil || !strings.Contains(string(b), "/test/web-0") {
+	if b, err := os.ReadFile("/proc/" + itoa(first.PID) + "/cgroup"); err != nil || !strings.Contains(string(b), "/"+w.namespace()+"/web-0") {
 		t.Errorf("cgroup: %s %v", b, err)
 	}
 

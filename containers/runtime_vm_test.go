@@ -175,7 +175,11 @@ func (w *world) image(name, arch string) string {
 }
 
 func (w *world) socket() string { return filepath.Join(w.dir, "c.sock") }
-func (w *world) state() string  { return filepath.Join(w.dir, "state") }
+
+// namespace is w's own: runc keeps its state under it, outside w.dir.
+func (w *world) namespace() string { return filepath.Base(w.dir) }
+
+func (w *world) state() string { return filepath.Join(w.dir, "state") }
 
 func (w *world) serveCommand() *exec.Cmd {
 	exe, err := os.Executable()
@@ -255,6 +259,7 @@ func (w *world) killPods() {
 		}
 	}
 	os.RemoveAll(w.state())
+	os.RemoveAll(filepath.Join("/run/containerd/runc", w.namespace()))
 	nets, _ := filepath.Glob(w.network.path("*"))
 	for _, f := range nets {
 		os.Remove(f)
@@ -277,7 +282,7 @@ func (w *world) startRuntime(pods ...Spec) {
 		}
 	}
 	w.rt = New(Options{
-		Socket: w.socket(), Namespace: "test", ImageDir: filepath.Join(w.dir, "images"), LogDir: filepath.Join(w.dir, "log"),
+		Socket: w.socket(), Namespace: w.namespace(), ImageDir: filepath.Join(w.dir, "images"), LogDir: filepath.Join(w.dir, "log"),
 		Shim: filepath.Join(bin, "containerd-shim-runc-v2"), Runc: filepath.Join(bin, "runc"),
 		Network: w.network, Log: slog.New(slog.NewTextHandler(testWriter{w.t}, nil)), LogBytes: 1 << 20,
 	})

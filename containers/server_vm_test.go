@@ -40,10 +40,27 @@ func TestDiskFull(t *testing.T) {
 	if got := w.awaitRunning("web-0"); got.PID != first.PID {
 		t.Errorf("web-0 was restarted: %+v", got)
 	}
-	if err := os.Remove(ballast); err != nil {
+
+	t.Log("containerd and a pod are started again with the disk full")
+	w.killContainerd()
+	w.startContainerd()
+	w.await("second-0", "containerd's return", func(s Status) bool { return strings.Contains(s.Reason, "no space left") })
+	if got := w.awaitRunning("web-0"); got.PID != first.PID {
+		t.Errorf("web-0 was restarted: %+v", got)
+	}
+	fill(t, ballast+"2")
+	if err := unix.Kill(int(first.PID), unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	w.await("web-0", "its end", func(s Status) bool { return s.PID != first.PID })
+
+	for _, f := range []string{ballast, ballast + "2"} {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w.awaitRunning("second-0")
+	w.awaitRunning("web-0")
 }
 
 func fill(t *testing.T, file string) {

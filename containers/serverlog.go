@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/sirupsen/logrus"
 )
@@ -27,6 +28,8 @@ func (logHook) Levels() []logrus.Level { return logrus.AllLevels }
 func (h logHook) Fire(e *logrus.Entry) error {
 	level := slog.LevelDebug
 	switch {
+	case strings.HasPrefix(e.Message, "failed to load plugin"):
+		// All are required: it is Serve's error.
 	case e.Level <= logrus.ErrorLevel:
 		level = slog.LevelError
 	case e.Level == logrus.WarnLevel:
