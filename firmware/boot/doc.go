@@ -1,0 +1,18 @@
+// Package boot is what happens between the kernel and the daemons: stage 1 in
+// the initramfs (the command in stage1/) and PID 1 (Init, called by netd init).
+//
+// Stage 1 finds the disk that the firmware started this slot from, mounts the
+// slot's root, the boot slot and the data partition, which it lengthens to the
+// disk's end at the first start, and hands over. Init mounts the kernel's file
+// systems, loads modules, sets the clock, starts the daemons and a login on the
+// console, restarts what ends, reaps orphans, feeds the hardware watchdog, and
+// takes the box down in order.
+//
+// A step of Init that goes wrong is one line on the console and no reason to
+// stop: a box that can be logged into can be repaired. A step of stage 1 that
+// goes wrong ends in a panic and so in a restart, from which the selector may
+// try the other slot; only the data partition is no such step.
+//
+// It never makes a file system, never writes to a slot, and knows nothing of
+// the network but the loopback. Imports are kept few: stage 1 is 2 MB.
+package boot

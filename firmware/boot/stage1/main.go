@@ -1,0 +1,156 @@
+// Stage1 is /init of the initramfs: it goes from the kernel to netd init.
+//
+// The contract with the image builder: /modules/order lists the modules that
+// lead to the disk, one path a line in the order of insertion; the disk is laid
+// out by GPT labels (boot-a, root-a, boot-b, root-b, data); the boot loader has
+// left the partition that it was started from in the EFI variable
+// LoaderDevicePartUUID.
+//
+// The kernel's command line may have netd.debug: then each step is a line with
+// the milliseconds since the kernel's start.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"netd/firmware/boot"
+)
+
+const (
+	newRoot = "/newroot"
+	slotDir = "/run/netd/slot"
+	// dataFailed tells why /data does not survive a restart this time.
+	dataFailed = "/run/netd/data-failed"
+)
+
+func main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "netd stage1: it is an initramfs' /init and nothing else")
+		os.Exit(2)
+	}
+	err := run()
+	// PID 1 that ends is a kernel panic, and with panic=2 on the command line a
+	// restart after two seconds.
+	say("%v; restarting", err)
+	os.Exit(1)
+}
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "netd stage1: "+format+"\n", args...)
+}
+
+// steps reports progress where the command line asks for it.
+type steps struct{ debug bool }
+
+func (s steps) done(what string) {
+	var t unix.Timespec
+	if s.debug && unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) == nil {
+		say("%6d ms: %s", t.Nano()/1e6, what)
+	}
+}
+
+// run returns only if it fails.
+func run() error {
+	for _, m := range []boot.Mount{
+		{Source: "devtmpfs", Target: "/dev", Type: "devtmpfs", Flags: unix.MS_NOSUID},
+		{Source: "proc", Target: "/proc", Type: "proc", Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+		{Source: "sysfs", Target: "/sys", Type: "sysfs", Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC},
+		{Source: "tmpfs", Target: "/run", Type: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_NODEV, Data: "mode=755"},
+	} {
+		if err := m.Do(); err != nil {
+			return err
+		}
+	}
+	words, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return err
+	}
+	s := steps{debug: slices.Contains(strings.Fields(string(words)), "netd.debug")}
+	s.done("kernel's file systems")
+	if err := boot.LoadModules("/modules/order"); err != nil {
+		// The disk may be reachable without the one that failed.
+		say("%v", err)
+	}
+	s.done("modules")
+	id, err := bootPartition("/sys/firmware/efi/efivars")
+	if err != nil {
+		return err
+	}
+	d, err := findDisk(id)
+	if err != nil {
+		return err
+	}
+	s.done(fmt.Sprintf("slot %s on %s", d.slot, d.path))
+	if err := mountSlot(d); err != nil {
+		return err
+	}
+	s.done("root and boot slot")
+	mountData(d)
+	s.done("data")
+	return handOver()
+}
+
+func mountSlot(d *disk) error {
+	for _, m := range []struct{ label, target string }{{"root-" + d.slot, newRoot}, {"boot-" + d.slot, slotDir}} {
+		device, err := d.device(m.label)
+		if err != nil {
+			return err
+		}
+		if err := (boot.Mount{Source: device, Target: m.target, Type: "squashfs", Flags: unix.MS_RDONLY | unix.MS_NODEV}).Do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mountData never fails and never makes a file system: the gateway comes up
+// with a /data in memory rather than not at all, and what is on the partition
+// stays there for someone to look at.
+func mountData(d *disk) {
+	target := newRoot + "/data"
+	err := d.mountGrown("data", target)
+	if err == nil {
+		return
+	}
+	say("/data: %v", err)
+	say("/data is in memory: nothing that is written there will survive a restart")
+	if err := os.WriteFile(dataFailed, []byte(err.Error()+"\n"), 0o644); err != nil {
+		say("%v", err)
+	}
+	if err := (boot.Mount{Source: "tmpfs", Target: target, Type: "tmpfs", Flags: unix.MS_NOSUID, Data: "mode=755,size=50%"}).Do(); err != nil {
+		say("%v", err)
+	}
+}
+
+// handOver makes the slot's root the root and becomes netd init.
+func handOver() error {
+	// What the initramfs holds would stay in memory for good.
+	if err := errors.Join(os.RemoveAll("/modules"), os.Remove("/init")); err != nil {
+		say("free the initramfs: %v", err)
+	}
+	for _, dir := range []string{"/dev", "/proc", "/sys", "/run"} {
+		if err := unix.Mount(dir, newRoot+dir, "", unix.MS_MOVE, ""); err != nil {
+			return fmt.Errorf("move %s to the new root: %w", dir, err)
+		}
+	}
+	if err := os.Chdir(newRoot); err != nil {
+		return err
+	}
+	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
+		return fmt.Errorf("move the new root to /: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("enter the new root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	argv := []string{"/usr/bin/netd", "init"}
+	return fmt.Errorf("run %s: %w", argv[0], unix.Exec(argv[0], argv, []string{"PATH=/usr/bin", "HOME=/root", "TERM=linux"}))
+}
