@@ -28,7 +28,7 @@ func selector(ctx context.Context, b base, a arch, dir string, when time.Time) (
 	var disk bytes.Buffer
 	tw := tar.NewWriter(&disk)
 	// USTAR is what GRUB's tar reads.
-	h := &tar.Header{Name: "grub.cfg", Mode: 0o644, Size: int64(len(grubConfig)), ModTime: when, Format: tar.FormatUSTAR}
+	h := &tar.Header{Name: "boot/grub/grub.cfg", Mode: 0o644, Size: int64(len(grubConfig)), ModTime: when, Format: tar.FormatUSTAR}
 	if err := tw.WriteHeader(h); err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func selector(ctx context.Context, b base, a arch, dir string, when time.Time) (
 	}
 	args := append([]string{
 		"-O", a.grubTarget, "-d", filepath.Join(b.grub.Dir, "usr/lib/grub", a.grubTarget),
-		"-p", "(memdisk)", "-m", memdisk, "-o", out, "--disable-shim-lock",
+		"-p", "(memdisk)/boot/grub", "-m", memdisk, "-o", out, "--disable-shim-lock",
 	}, grubModules()...)
 	env := []string{"LD_LIBRARY_PATH=" + libs[0]}
 	if err := run(ctx, env, nil, filepath.Join(b.grubTools.Dir, "usr/bin/grub-mkimage"), args...); err != nil {
