@@ -1,0 +1,70 @@
+# make alone prints the targets.
+BOARD  ?= qemu-x86_64
+CONFIG ?= configs/examples/lab.toml
+DEVICE ?= gw-a
+IMAGE  ?= build/$(DEVICE)-$(BOARD).img
+ARCH   := $(shell sed -n 's/^arch = "\(.*\)"/\1/p' board/$(BOARD)/board.toml)
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Every time in an image is the commit's, so that a build does not depend on the clock.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1767225600)
+
+programs = $(addprefix bin/$(1)/,netd stage1 runc)
+go-build = CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+
+.PHONY: help deps build image qemu flash test test-unit test-net test-vm test-board check clean FORCE
+.DELETE_ON_ERROR:
+
+help: ## print this
+	@echo "Targets (BOARD=$(BOARD) CONFIG=$(CONFIG) DEVICE=$(DEVICE)):"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
+
+deps: ## install the Debian packages that are missing (root)
+	@.ci/deps
+
+build: deps $(call programs,amd64) $(call programs,arm64) ## the programs for both architectures, into bin/
+
+image: deps $(call programs,$(ARCH)) build/images/$(ARCH)/web.tar ## a disk image: BOARD=… CONFIG=FILE DEVICE=NAME
+	go run ./firmware/mkimage --board $(BOARD) --config $(CONFIG) --device '$(DEVICE)' --version $(VERSION) -o $(IMAGE)
+
+flash: ## write IMAGE to a disk: DEV=/dev/sdX, FORCE=1 for one that is not removable
+	go run ./firmware/flash $(if $(FORCE),--force) $(IMAGE) $(DEV)
+
+test: check test-unit test-net test-vm test-board ## every test there is (root)
+
+test-unit: deps ## tests that need no root
+	go test ./...
+
+test-net: deps ## tests on this kernel, in namespaces of their own (root)
+	go test -p 1 -tags net ./...
+
+test-vm: deps bin/vmrun ## tests in a QEMU guest with the image's kernel
+	go test -p 1 -tags vm -timeout 30m -exec $(CURDIR)/bin/vmrun ./...
+
+test-board: build build/images/amd64/web.tar build/images/arm64/web.tar ## tests of flashed images on QEMU boards (root)
+	go test -p 1 -tags board -timeout 40m ./firmware/...
+
+check: deps ## formatting and vet, for every tier
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
+	go vet ./... && go vet -tags net ./... && go vet -tags vm ./... && go vet -tags board ./...
+
+clean: ## remove what was built; the cache of packages stays
+	rm -rf bin build
+
+# go build knows best what is up to date.
+bin/%/netd: FORCE
+	$(go-build) -o $@ ./netd
+
+bin/%/stage1: FORCE
+	$(go-build) -o $@ ./firmware/boot/stage1
+
+# runc and containerd's shim are modules' own programs: they change with go.sum.
+bin/%/runc: containers/build.sh go.sum containers/runc/go.sum | deps
+	containers/build.sh $* bin/$*
+
+bin/vmrun: FORCE
+	CGO_ENABLED=0 go build -o $@ ./firmware/qemutest/vmrun
+
+build/images/%/web.tar: containers/web.sh | deps
+	@mkdir -p $(@D)
+	containers/web.sh $* $@
