@@ -38,7 +38,7 @@ test-unit: deps ## tests that need no root
 test-net: deps ## tests on this kernel, in namespaces of their own (root)
 	go test -p 1 -tags net ./...
 
-test-vm: deps bin/vmrun ## tests in a QEMU guest with the image's kernel
+test-vm: deps bin/vmrun bin/$(shell go env GOARCH)/runc ## tests in a QEMU guest with the image's kernel
 	go test -p 1 -tags vm -timeout 30m -exec $(CURDIR)/bin/vmrun ./...
 
 test-board: build build/images/amd64/web.tar build/images/arm64/web.tar ## tests of flashed images on QEMU boards (root)
