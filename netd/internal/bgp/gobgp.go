@@ -102,7 +102,7 @@ func (c Config) applyPolicy(ctx context.Context, client api.GoBgpServiceClient) 
 		sets = append(sets, &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_PREFIX, Name: "pools", Prefixes: pools})
 		imports.Statements = append(imports.Statements, &api.Statement{
 			Name:       "pools",
-			Conditions: &api.Conditions{PrefixSet: &api.MatchSet{Name: "pools"}},
+			Conditions: &api.Conditions{PrefixSet: matchAny("pools")},
 			Actions:    accept,
 		})
 	}
@@ -115,7 +115,7 @@ func (c Config) applyPolicy(ctx context.Context, client api.GoBgpServiceClient) 
 			})
 		imports.Statements = append(imports.Statements, &api.Statement{
 			Name:       "default-from-tors",
-			Conditions: &api.Conditions{PrefixSet: &api.MatchSet{Name: "default"}, NeighborSet: &api.MatchSet{Name: "tors"}},
+			Conditions: &api.Conditions{PrefixSet: matchAny("default"), NeighborSet: matchAny("tors")},
 			Actions:    accept,
 		})
 	}
@@ -144,6 +144,10 @@ func (c Config) applyPolicy(ctx context.Context, client api.GoBgpServiceClient) 
 		}
 	}
 	return nil
+}
+
+func matchAny(set string) *api.MatchSet {
+	return &api.MatchSet{Name: set, Type: api.MatchSet_TYPE_ANY}
 }
 
 // ownPath is a prefix as we announce it: GoBGP puts the session's own address in
