@@ -3,12 +3,17 @@
 package containers
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/namespaces"
 	"golang.org/x/sys/unix"
+
+	"netd/containers/archive"
 )
 
 func TestPodLife(t *testing.T) {
@@ -22,7 +27,7 @@ func TestPodLife(t *testing.T) {
 	if first.Restarts != 0 || first.PID == 0 || first.Workload != "web" || first.Image != "web.tar" || !first.Address.IsValid() {
 		t.Errorf("status: %+v", first)
 	}
-	w.eventually("the pod's output", func() bool { return strings.Count(w.podLog("web-0"), "\n") >= 7 })
+	w.eventually("the pod's output", func() bool { return strings.HasSuffix(w.podLog("web-0"), "\n0\n") })
 	for _, want := range []string{"web-0\nweb-0 blue\n", "0::/\n", "NoNewPrivs:\t1", "Seccomp:\t2", "1: lo: <LOOPBACK>", "\n0\n"} {
 		if !strings.Contains(w.podLog("web-0"), want) {
 			t.Errorf("output: want %q in:\n%s", want, w.podLog("web-0"))
@@ -52,15 +57,15 @@ func TestPodLife(t *testing.T) {
 	if alive(first.PID) || !alive(other.PID) {
 		t.Error("the wrong pod was replaced")
 	}
-	if w.network.removed["web-0"] != 0 {
+	if w.network.teardowns("web-0") != 0 {
 		t.Error("a replaced pod lost its network")
 	}
 
 	t.Log("web-0 is no longer wanted")
 	w.rt.Set([]Spec{sleeper("web-1")})
 	w.eventually("web-0 to go", func() bool { return len(w.rt.Status()) == 1 })
-	if w.network.removed["web-0"] != 1 {
-		t.Errorf("teardowns of web-0: %d, want 1", w.network.removed["web-0"])
+	if w.network.teardowns("web-0") != 1 {
+		t.Errorf("teardowns of web-0: %d, want 1", w.network.teardowns("web-0"))
 	}
 	if _, err := os.Stat(filepath.Join(w.dir, "log", "web-0.log")); err == nil {
 		t.Error("the log of web-0 is left")
@@ -109,7 +114,7 @@ func TestPodEnds(t *testing.T) {
 func TestBadImagesDisturbNoOther(t *testing.T) {
 	w := newWorld(t)
 	w.image("other.tar", "riscv64")
-	whole := w.image("cut.tar", "amd64")
+	whole := w.image("cut.tar", runtime.GOARCH)
 	st, err := os.Stat(whole)
 	if err != nil {
 		t.Fatal(err)
@@ -120,13 +125,13 @@ func TestBadImagesDisturbNoOther(t *testing.T) {
 	spec := func(pod, image string) Spec { return Spec{Name: "w", Pod: pod, Image: image} }
 	w.startContainerd()
 	w.startRuntime(sleeper("web-0"), spec("other-0", "other.tar"), spec("cut-0", "cut.tar"), spec("none-0", "none.tar"), spec("up-0", "../web.tar"))
-	w.awaitReason("other-0", "image other.tar: is for riscv64, expected amd64")
+	w.awaitReason("other-0", "image other.tar: is for riscv64, expected "+runtime.GOARCH)
 	w.awaitReason("cut-0", "image cut.tar: truncated")
 	w.awaitReason("none-0", "image none.tar: no such file")
 	w.awaitReason("up-0", "image ../web.tar: expected a file name")
 	first := w.awaitRunning("web-0")
 
-	w.image("none.tar", "amd64")
+	w.image("none.tar", runtime.GOARCH)
 	w.awaitRunning("none-0")
 	if got := w.awaitRunning("web-0"); got.PID != first.PID {
 		t.Errorf("web-0 was restarted: %+v", got)
@@ -150,8 +155,16 @@ func TestContainerdKilled(t *testing.T) {
 		t.Errorf("after containerd's restart: %+v, want pid %d", got, first.PID)
 	}
 	w.awaitRunning("web-1")
-	if w.network.removed["web-0"]+w.network.removed["web-1"] != 0 {
+	if w.network.teardowns("web-0")+w.network.teardowns("web-1") != 0 {
 		t.Error("a network was taken down")
+	}
+
+	t.Log("containerd ends by SIGTERM")
+	w.stopContainerd()
+	w.awaitReason("web-0", "containerd does not answer")
+	w.startContainerd()
+	if got := w.awaitRunning("web-0"); got.PID != first.PID {
+		t.Errorf("after SIGTERM: %+v, want pid %d", got, first.PID)
 	}
 
 	t.Log("a pod ends while containerd is away")
@@ -181,7 +194,97 @@ func TestReboot(t *testing.T) {
 		t.Errorf("after a reboot: %+v", got)
 	}
 	w.eventually("gone-0 to go", func() bool { return len(w.rt.Status()) == 1 })
-	if w.network.removed["gone-0"] != 1 {
-		t.Errorf("teardowns of gone-0: %d, want 1", w.network.removed["gone-0"])
+	if w.network.teardowns("gone-0") != 1 {
+		t.Errorf("teardowns of gone-0: %d, want 1", w.network.teardowns("gone-0"))
 	}
+}
+
+func TestNetworkFails(t *testing.T) {
+	w := newWorld(t)
+	w.network.setFail(errors.New("the pool has no free address"))
+	w.startContainerd()
+	w.startRuntime(sleeper("web-0"))
+	w.awaitReason("web-0", "set up the network of pod web-0: the pool has no free address")
+	w.network.setFail(nil)
+	first := w.awaitRunning("web-0")
+
+	t.Log("at adoption, the pod runs on")
+	w.stop()
+	w.network.setFail(errors.New("not now"))
+	w.startRuntime(sleeper("web-0"))
+	got := w.awaitReason("web-0", "not now")
+	if got.State != StateRunning || got.PID != first.PID {
+		t.Errorf("at adoption: %+v, want pid %d running", got, first.PID)
+	}
+	w.network.setFail(nil)
+	if got := w.awaitRunning("web-0"); got.PID != first.PID {
+		t.Errorf("after it: %+v, want pid %d", got, first.PID)
+	}
+
+	t.Log("a pod in a network that is no more is made anew")
+	w.stop()
+	if err := w.network.Teardown(t.Context(), "web-0"); err != nil {
+		t.Fatal(err)
+	}
+	w.startRuntime(sleeper("web-0"))
+	w.await("web-0", "another pid", func(s Status) bool { return s.State == StateRunning && s.PID != first.PID && s.PID != 0 })
+	if alive(first.PID) {
+		t.Error("the pod in the old network runs on")
+	}
+}
+
+func TestImages(t *testing.T) {
+	w := newWorld(t)
+	w.startContainerd()
+	ctx := namespaces.WithNamespace(t.Context(), w.namespace())
+
+	t.Log("the agent ends in the middle of an import")
+	w.startRuntime(sleeper("web-0"))
+	w.await("web-0", "the import", func(s Status) bool { return s.State != StateWaiting })
+	w.stop()
+	w.startRuntime(sleeper("web-0"))
+	first := w.awaitRunning("web-0")
+
+	t.Log("what containerd has stored is destroyed")
+	blobs, err := filepath.Glob(filepath.Join(w.root, "io.containerd.content.v1.content/blobs/sha256/*"))
+	if err != nil || len(blobs) == 0 {
+		t.Fatalf("blobs: %v %v", blobs, err)
+	}
+	for _, b := range blobs {
+		if err := os.Chmod(b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(b, []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Kill(int(first.PID), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	second := w.await("web-0", "another pid", func(s Status) bool { return s.State == StateRunning && s.PID != first.PID })
+
+	t.Log("the archive changes")
+	w.stop()
+	w.image("web.tar", runtime.GOARCH, archive.File{Path: "etc/new", Data: []byte("new\n")})
+	w.startRuntime(shell("web-0", "cat /etc/new; exec sleep 100000"))
+	third := w.await("web-0", "another pid", func(s Status) bool { return s.State == StateRunning && s.PID != second.PID && s.PID != 0 })
+	w.eventually("the new file", func() bool { return strings.Contains(w.podLog("web-0"), "new\n") })
+	w.stop()
+	if err := os.Remove(filepath.Join(w.dir, "images", "web.tar")); err != nil {
+		t.Fatal(err)
+	}
+	w.startRuntime(shell("web-0", "cat /etc/new; exec sleep 100000"))
+	if got := w.awaitRunning("web-0"); got.PID != third.PID {
+		t.Errorf("without its archive: %+v, want pid %d", got, third.PID)
+	}
+
+	t.Log("an image that no pod wants goes with all that it held")
+	w.rt.Set(nil)
+	w.eventually("the pod to go", func() bool { return len(w.rt.Status()) == 0 })
+	w.rt.prune(ctx)
+	w.eventually("the content to go", func() bool {
+		blobs, err := filepath.Glob(filepath.Join(w.root, "io.containerd.content.v1.content/blobs/sha256/*"))
+		snapshots, err2 := filepath.Glob(filepath.Join(w.root, "io.containerd.snapshotter.v1.overlayfs/snapshots/*"))
+		return err == nil && err2 == nil && len(blobs) == 0 && len(snapshots) == 0
+	})
 }

@@ -56,8 +56,20 @@ type fakeNetwork struct {
 	dir string
 
 	mu      sync.Mutex
-	setups  map[string]int
+	fail    error // of Setup
 	removed map[string]int
+}
+
+func (n *fakeNetwork) setFail(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fail = err
+}
+
+func (n *fakeNetwork) teardowns(pod string) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.removed[pod]
 }
 
 func (n *fakeNetwork) path(pod string) string { return filepath.Join(n.dir, pod) }
@@ -65,7 +77,9 @@ func (n *fakeNetwork) path(pod string) string { return filepath.Join(n.dir, pod)
 func (n *fakeNetwork) Setup(_ context.Context, pod string) (Sandbox, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.setups[pod]++
+	if n.fail != nil {
+		return Sandbox{}, n.fail
+	}
 	s := Sandbox{NetnsPath: n.path(pod), Address: netip.MustParseAddr("10.9.0.1")}
 	if err := unix.Access(s.NetnsPath, unix.F_OK); err == nil {
 		return s, nil
@@ -117,7 +131,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, dir: dir, root: filepath.Join(dir, "root"), log: new(bytes.Buffer), network: &fakeNetwork{
-		dir: filepath.Join(dir, "netns"), setups: map[string]int{}, removed: map[string]int{},
+		dir: filepath.Join(dir, "netns"), removed: map[string]int{},
 	}}
 	for _, d := range []string{"netns", "images", "log"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
@@ -153,18 +167,19 @@ func (w *world) cleanup() {
 }
 
 // image writes an archive of the machine's static busybox.
-func (w *world) image(name, arch string) string {
+func (w *world) image(name, arch string, extra ...archive.File) string {
 	w.t.Helper()
 	busybox, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		w.t.Fatalf("%v (package busybox-static)", err)
 	}
 	files := []archive.File{{Path: "bin/busybox", Mode: 0o755, Data: busybox}, {Path: "tmp/.keep"}}
+	files = append(files, extra...)
 	for _, applet := range []string{"sh", "sleep", "cat", "echo", "hostname", "id", "ip", "yes", "head"} {
 		files = append(files, archive.File{Path: "bin/" + applet, Link: "busybox"})
 	}
 	var buf bytes.Buffer
-	if err := archive.Write(&buf, archive.Image{Arch: arch, Env: []string{"PATH=/bin"}, Entrypoint: []string{"/bin/sh", "-c"}, Cmd: []string{"exec sleep 100000"}, Files: files}); err != nil {
+	if err := archive.Write(&buf, archive.Image{Arch: arch, Env: []string{"PATH=/bin"}, Entrypoint: []string{"/bin/sh", "-c"}, Cmd: []string{"trap exit TERM; sleep 100000 & wait"}, Files: files}); err != nil {
 		w.t.Fatal(err)
 	}
 	path := filepath.Join(w.dir, "images", name)
@@ -203,6 +218,18 @@ func (w *world) startContainerd() {
 	if err := w.serve.Start(); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// stopContainerd ends containerd as init does, and expects that it obeys.
+func (w *world) stopContainerd() {
+	w.t.Helper()
+	w.serve.Process.Signal(unix.SIGTERM)
+	timer := time.AfterFunc(deadline, func() { w.serve.Process.Kill() })
+	defer timer.Stop()
+	if err := w.serve.Wait(); err != nil {
+		w.t.Errorf("containerd after SIGTERM: %v", err)
+	}
+	w.serve = nil
 }
 
 func (w *world) killContainerd() {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,7 +34,7 @@ func TestDiskFull(t *testing.T) {
 	first := w.awaitRunning("web-0")
 	ballast := filepath.Join(w.root, "ballast")
 	fill(t, ballast)
-	w.image("second.tar", "amd64")
+	w.image("second.tar", runtime.GOARCH)
 	second := Spec{Name: "second", Pod: "second-0", Image: "second.tar"}
 	w.rt.Set([]Spec{sleeper("web-0"), second})
 	w.awaitReason("second-0", "no space left on device")
