@@ -27,6 +27,10 @@ build: deps $(call programs,amd64) $(call programs,arm64) ## the programs for bo
 image: deps $(call programs,$(ARCH)) build/images/$(ARCH)/web.tar ## a disk image: BOARD=… CONFIG=FILE DEVICE=NAME
 	go run ./firmware/mkimage --board $(BOARD) --config $(CONFIG) --device '$(DEVICE)' --version $(VERSION) -o $(IMAGE)
 
+qemu: image ## boot a copy of that image on its emulated board, the console here
+	cp --sparse=always $(IMAGE) $(IMAGE:.img=.disk)
+	go run ./firmware/qemutest/run --board $(BOARD) --disk $(IMAGE:.img=.disk)
+
 flash: ## write IMAGE to a disk: DEV=/dev/sdX, FORCE=1 for one that is not removable
 	go run ./firmware/flash $(if $(FORCE),--force) $(IMAGE) $(DEV)
 

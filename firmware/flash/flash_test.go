@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"netd/firmware/gpt"
+)
+
+const imageSize = 9<<20 + 512
+
+// image is a disk image with one partition and something in it.
+func image(t *testing.T) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "new.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	table := gpt.Table{Partitions: []gpt.Partition{{Type: gpt.TypeLinux, Label: "esp", FirstLBA: 2048, LastLBA: 4095}}}
+	if _, err := f.WriteAt([]byte("content"), 2048*512); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(imageSize), table.Write(f, imageSize)); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
+}
+
+func put(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func system(t *testing.T, out io.Writer) flasher {
+	dir := t.TempDir()
+	return flasher{
+		sysfs: filepath.Join(dir, "sys"), out: out,
+		mounts: put(t, filepath.Join(dir, "mounts"), "proc /proc proc rw 0 0\n/dev/sdz2 /mnt ext4 rw 0 0\n"),
+		swaps:  put(t, filepath.Join(dir, "swaps"), "Filename Type Size Used Priority\n/dev/sdz3 partition 1 0 -2\n"),
+	}
+}
+
+// A regular file stands for a disk: it gets the image's octets and keeps what
+// is behind them.
+func TestFlashFile(t *testing.T) {
+	var out bytes.Buffer
+	src := image(t)
+	want, err := os.ReadFile(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, old := range map[string][]byte{
+		"smaller": nil, "larger": bytes.Repeat([]byte{0xff}, imageSize+1000), "flashed before": want,
+	} {
+		out.Reset()
+		dst := put(t, filepath.Join(t.TempDir(), "disk"), string(old))
+		if err := system(t, &out).flash(context.Background(), src, dst, false); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out.String())
+		}
+		got, err := os.ReadFile(dst)
+		if err != nil || !bytes.Equal(got[:len(want)], want) || len(old) > len(want) && !bytes.Equal(got[len(want):], old[len(want):]) {
+			t.Errorf("%s: the disk does not hold the image (%v)", name, err)
+		}
+		if name == "flashed before" && !strings.Contains(out.String(), "    1     1.0 MB  esp\n") {
+			t.Errorf("the partitions are not shown:\n%s", out.String())
+		}
+		if !strings.Contains(out.String(), "write    100%") || !strings.Contains(out.String(), "compare  100%") {
+			t.Errorf("%s: no progress:\n%s", name, out.String())
+		}
+	}
+}
+
+func TestFlashRefuses(t *testing.T) {
+	dir := t.TempDir()
+	f := system(t, io.Discard)
+	file := put(t, filepath.Join(dir, "disk"), "as it was")
+	for _, tt := range []struct{ name, image, device, want string }{
+		{"no image", filepath.Join(dir, "nosuch"), file, "open image: "},
+		{"no image in it", file, file, file + " is no disk image: read partition table: "},
+		{"no disk", image(t), filepath.Join(dir, "nosuch"), "look at disk: "},
+		{"a folder", image(t), dir, dir + " is neither a disk nor a file"},
+		{"a terminal", image(t), "/dev/null", "/dev/null is neither a disk nor a file"},
+	} {
+		err := f.flash(context.Background(), tt.image, tt.device, true)
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, expected %s…", tt.name, err, tt.want)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := f.flash(ctx, image(t), file, false); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "as it was" {
+		t.Errorf("the disk was touched: %q (%v)", got, err)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	f := system(t, io.Discard)
+	dev := t.TempDir()
+	sys := func(name, text string) { put(t, filepath.Join(f.sysfs, "block", name), text) }
+	for _, n := range []string{"sdy", "sdz", "sdz2"} {
+		put(t, filepath.Join(dev, n), "")
+	}
+	sys("sdy/removable", "1\n")
+	sys("sdy/device/vendor", "ACME    \n")
+	sys("sdy/device/model", "Stick\n")
+	sys("sdz/removable", "0\n")
+	sys("sdz/sdz1/partition", "1\n")
+	sys("sdz/sdz1/holders/dm-0", "")
+	sys("sdz/sdz2/partition", "2\n")
+	sys("sdz/sdz3/partition", "3\n")
+
+	stick := disk{block: true, size: 100}
+	if err := f.describe(&stick, filepath.Join(dev, "sdy")); err != nil {
+		t.Fatal(err)
+	}
+	if stick.model != "ACME Stick" || len(stick.refusals(100)) > 0 {
+		t.Errorf("%+v: refused: %v", stick, stick.refusals(100))
+	}
+	if diff := cmp.Diff([]string{"has only 0.0 MB"}, stick.refusals(101)); diff != "" {
+		t.Errorf("too small (-want +got)\n%s", diff)
+	}
+	system := disk{block: true, size: 100}
+	if err := f.describe(&system, filepath.Join(dev, "sdz")); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"is in use by dm-0", "is mounted on /mnt", "is swap: partition", "is not removable"}
+	if diff := cmp.Diff(want, system.refusals(100)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if err := f.describe(&disk{}, filepath.Join(dev, "sdz2")); err == nil || !strings.Contains(err.Error(), "expected a whole disk") {
+		t.Errorf("a partition: %v", err)
+	}
+	f.mounts = filepath.Join(dev, "nosuch")
+	if err := f.describe(&disk{}, filepath.Join(dev, "sdy")); err == nil {
+		t.Error("a list of mounts that can not be read was taken for an empty one")
+	}
+}
