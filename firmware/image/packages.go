@@ -32,7 +32,7 @@ func archOf(name string) arch {
 func programs() map[string]string {
 	m := map[string]string{"usr/bin/traceroute": "usr/bin/traceroute.db"}
 	for _, name := range []string{
-		"bridge", "ip", "ss", "tc", "nstat", "ping", "tracepath", "tcpdump", "nft", "ethtool", "conntrack", "busybox",
+		"bridge", "ip", "ss", "tc", "nstat", "ping", "tracepath", "tcpdump", "nft", "ethtool", "conntrack", "pgrep", "pkill", "busybox",
 	} {
 		m["usr/bin/"+name] = "usr/bin/" + name
 	}
@@ -48,7 +48,7 @@ func toolPackages() []string {
 		"iputils-ping", "iputils-tracepath", "libidn2-0", "libunistring2", "traceroute",
 		"tcpdump", "libpcap0.8", "libdbus-1-3", "libsystemd0", "libgcrypt20", "libgpg-error0", "liblz4-1", "liblzma5", "libzstd1",
 		"nftables", "libnftables1", "libnftnl11", "libxtables12", "libjansson4", "libgmp10", "libedit2", "libbsd0", "libmd0", "libtinfo6",
-		"ethtool", "conntrack", "libnetfilter-conntrack3", "libnfnetlink0",
+		"procps", "libproc2-0", "ethtool", "conntrack", "libnetfilter-conntrack3", "libnfnetlink0",
 	}
 }
 

@@ -27,8 +27,6 @@ type Board struct {
 	Kernel  BoardKernel `toml:"kernel"`
 	// Ports are the box's Ethernet ports, in the order of their labels.
 	Ports []Port `toml:"port"`
-	// Watchdog is nil if the board has none.
-	Watchdog *Watchdog `toml:"watchdog"`
 	// QEMU is nil if the board can not be emulated.
 	QEMU *QEMU `toml:"qemu"`
 	// Flash says how to bring an image onto the board.
@@ -46,8 +44,8 @@ type BoardKernel struct {
 	// board has.
 	Cmdline []string `toml:"cmdline"`
 	// Initramfs are the modules that find the disk, Modules those that the
-	// running system needs for this hardware. What they depend on is added, and
-	// so is what netd itself needs (ipip, overlay, …).
+	// running system needs for this hardware (network, watchdog, buttons). What
+	// they depend on is added, and so is what netd itself needs (ipip, …).
 	Initramfs []string `toml:"initramfs"`
 	Modules   []string `toml:"modules"`
 }
@@ -63,13 +61,6 @@ type Port struct {
 	Path string `toml:"path"`
 	// Role is what the port is meant for: "uplink" or "management".
 	Role string `toml:"role"`
-}
-
-// Watchdog is the board's hardware watchdog.
-type Watchdog struct {
-	Device string `toml:"device"` // e.g. /dev/watchdog0
-	// TimeoutSeconds after which it resets the box, 5 to 300.
-	TimeoutSeconds int `toml:"timeout-seconds"`
 }
 
 // QEMU is the command line of an emulated board, except for memory, disk
@@ -170,12 +161,6 @@ func (b *Board) check() []error {
 			wrong("port", p.Label+" at "+p.Path, "labels and paths that differ")
 		}
 		seen[p.Label], seen[p.Path] = true, true
-	}
-	if w := b.Watchdog; w != nil {
-		matches("watchdog.device", w.Device, `/dev/[a-z0-9/]+`, `a device, e.g. "/dev/watchdog0"`)
-		if w.TimeoutSeconds < 5 || w.TimeoutSeconds > 300 {
-			wrong("watchdog.timeout-seconds", w.TimeoutSeconds, "5 to 300")
-		}
 	}
 	if strings.TrimSpace(b.Flash.How) == "" {
 		wrong("flash.how", b.Flash.How, "how to bring an image onto the board")

@@ -49,7 +49,7 @@ func TestBoardErrors(t *testing.T) {
 		{"module", `"virtio_rng", `, `"virtio rng", `, `b.toml: kernel modules: "virtio rng": expected a module's name, e.g. "virtio_net"`},
 		{"ports", `"port1"`, `"port0"`, `b.toml: port: "port0 at pci0000:00/0000:00:03.0": expected labels and paths that differ`},
 		{"role", `role = "uplink"`, `role = "lan"`, `b.toml: port.role: "lan": expected "uplink" or "management"`},
-		{"two", "timeout-seconds = 30", "timeout-seconds = 3\nx = 1", "b.toml: watchdog.x: unknown key\nb.toml: watchdog.timeout-seconds: 3: expected 5 to 300"},
+		{"two", "[kernel]", "baud = 3\n[kernel]\nx = 1", "b.toml: kernel.x: unknown key\nb.toml: baud: 3: expected 1200 to 4000000"},
 		{"nics", `, "virtio-net-pci,addr=0x3,romfile="`, "", "b.toml: qemu.nics: 1: expected one for each of the 2 ports"},
 	}
 	for _, tt := range tests {
