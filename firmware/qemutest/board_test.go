@@ -1,0 +1,191 @@
+//go:build board
+
+package qemutest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"netd/firmware/image"
+	"netd/netd/config"
+)
+
+const (
+	root     = "../.."
+	diskSize = 2 << 30
+	password = "netd" // of configs/examples/lab.toml
+)
+
+// newDisk builds gw-a's image for a board and puts it on a larger disk.
+func newDisk(t *testing.T, ctx context.Context, board string) string {
+	t.Helper()
+	file := filepath.Join(root, "board", board, "board.toml")
+	b, err := config.LoadBoard(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(root, "bin", b.Arch)
+	o := image.Options{
+		Board: b, BoardFile: file, Config: filepath.Join(root, "configs/examples/lab.toml"), Device: "gw-a",
+		Images: filepath.Join(root, "build/images", b.Arch),
+		Netd:   filepath.Join(bin, "netd"), Shim: filepath.Join(bin, "containerd-shim-runc-v2"),
+		Runc: filepath.Join(bin, "runc"), Stage1: filepath.Join(bin, "stage1"),
+		Version: "test", Time: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		Output: filepath.Join(t.TempDir(), "image"), Cache: filepath.Join(cache, "netd"), Say: t.Logf,
+	}
+	if _, err := image.Build(ctx, o); err != nil {
+		t.Fatalf("%v (make build images)", err)
+	}
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := CopyDisk(o.Output, disk, diskSize); err != nil {
+		t.Fatal(err)
+	}
+	return disk
+}
+
+// shortDir is for sockets: t.TempDir's path may be too long for them.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "board")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), d, fmt.Errorf("not within %v", d))
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func startBoard(t *testing.T, o Options) *Machine {
+	t.Helper()
+	m, err := Start(within(t, 10*time.Second), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		m.Close()
+		if t.Failed() {
+			t.Logf("%s", m.console.end())
+		}
+	})
+	return m
+}
+
+func login(t *testing.T, m *Machine) {
+	t.Helper()
+	if err := m.Login(within(t, 90*time.Second), "root", password); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustRun(t *testing.T, m *Machine, command string) string {
+	t.Helper()
+	out, err := m.Run(within(t, 30*time.Second), command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestBoardFromPowerOnToPowerOff is a board's life: first start, console,
+// restart, power cut, power button.
+func TestBoardFromPowerOnToPowerOff(t *testing.T) {
+	for _, board := range []string{"qemu-x86_64", "qemu-arm64"} {
+		t.Run(board, func(t *testing.T) {
+			disk := newDisk(t, t.Context(), board)
+			m := startBoard(t, Options{Board: filepath.Join(root, "board", board), Disk: disk, Dir: shortDir(t), Serial: "SN-1"})
+			login(t, m)
+			t.Run("userland", func(t *testing.T) { testUserland(t, m) })
+			t.Run("children come back", func(t *testing.T) { testChildren(t, m) })
+			mustRun(t, m, "echo kept >/data/kept; sync")
+
+			t.Run("reboot", func(t *testing.T) {
+				m.Send("reboot\n")
+				for _, want := range []string{"netd init: going down", "netd init: restart", "login: "} {
+					if _, err := m.Expect(within(t, 90*time.Second), want); err != nil {
+						t.Fatal(err)
+					}
+				}
+			})
+			t.Run("power cut", func(t *testing.T) {
+				if err := m.Restart(within(t, 10*time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				login(t, m)
+				if got := mustRun(t, m, "cat /data/kept"); got != "kept" {
+					t.Errorf("/data/kept: got %q", got)
+				}
+			})
+			t.Run("power button", func(t *testing.T) {
+				if err := m.PowerOff(within(t, 60*time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				for _, want := range []string{"power button", "going down", "power off"} {
+					if !strings.Contains(m.Console(), "netd init: "+want) {
+						t.Errorf("console: no %q\n%s", want, m.console.end())
+					}
+				}
+				if regexp.MustCompile(`netd init: .*(unmount|does not end)`).MatchString(m.Console()) {
+					t.Errorf("not in order:\n%s", m.console.end())
+				}
+			})
+		})
+	}
+}
+
+func testUserland(t *testing.T, m *Machine) {
+	for _, c := range []struct{ command, want string }{
+		{"cat /proc/1/cmdline | tr '\\0' ' '", "netd init"},
+		{"ip -d link show lo", "LOOPBACK,UP"},
+		{"ip link add t0 type ipip local 192.0.2.1 && ip -d link show t0 && ip link del t0", "ipip"},
+		{"ls /sys/class/net | grep -c tunl0 || true", "0"},
+		{"ss -xl", "u_str"},
+		{"ps w", "netd run --appliance"},
+		{"ps w", "netd containerd"},
+		{"stat -fc %T /data", "ext2/ext3"},
+		{"ls /run/netd/slot", "manifest.json"},
+		{"cat /sys/fs/cgroup/cgroup.subtree_control", "memory"},
+		{"test ! -e /run/netd/data-failed; touch /x 2>&1 || true", "Read-only file system"},
+		{"date +%Y", "20"},
+		{"printf 'a  b\\n%s' \"it's\"", "a  b\nit's"},
+	} {
+		if got := mustRun(t, m, c.command); !strings.Contains(got, c.want) {
+			t.Errorf("%s: got %q, want it to contain %q", c.command, got, c.want)
+		}
+	}
+	var size int
+	if _, err := fmt.Sscan(mustRun(t, m, "df -m /data | awk 'NR==2 {print $2}'"), &size); err != nil || size < 1300 {
+		t.Errorf("/data on a disk of 2 GiB: %d MiB (%v)", size, err)
+	}
+	if _, err := m.Run(within(t, 30*time.Second), "echo said; exit 7"); err == nil || err.Error() != "echo said; exit 7: exit status 7: said" {
+		t.Errorf("exit 7: got %v", err)
+	}
+}
+
+// A daemon that dies is started again, and an orphan does not stay a zombie.
+func testChildren(t *testing.T, m *Machine) {
+	out := mustRun(t, m, `old=$(pidof -s netd-none; pgrep -f 'netd containerd')
+		kill -9 $old
+		for i in $(seq 100); do new=$(pgrep -f 'netd containerd') && [ "$new" != "$old" ] && break; usleep 100000; done
+		echo "$old $new"`)
+	var old, now int
+	if _, err := fmt.Sscan(out, &old, &now); err != nil || old == now {
+		t.Errorf("netd containerd after kill -9: processes %q (%v)", out, err)
+	}
+	mustRun(t, m, `(sleep 0.1 & ) ; for i in $(seq 50); do usleep 100000; ps -o stat,args | grep -q '^Z' || exit 0; done; ps -o stat,args; exit 1`)
+}

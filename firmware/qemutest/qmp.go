@@ -1,0 +1,66 @@
+package qemutest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"time"
+)
+
+// dial connects to one of QEMU's sockets, which it makes while it starts.
+func (m *Machine) dial(ctx context.Context, name string) (net.Conn, error) {
+	ended := m.Done()
+	var d net.Dialer
+	for {
+		c, err := d.DialContext(ctx, "unix", m.file(name))
+		if err == nil {
+			return c, nil
+		}
+		select {
+		case <-ended:
+			return nil, fmt.Errorf("QEMU has ended: %w", m.current().err)
+		case <-ctx.Done():
+			return nil, fmt.Errorf("connect to QEMU: %w", err)
+		case <-time.After(pollEvery):
+		}
+	}
+}
+
+// qmp executes a command without arguments on QEMU's monitor.
+func (m *Machine) qmp(ctx context.Context, command string) error {
+	c, err := m.dial(ctx, "qmp")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	in := json.NewDecoder(c)
+	var greeting struct {
+		QMP *json.RawMessage
+	}
+	if err := in.Decode(&greeting); err != nil || greeting.QMP == nil {
+		return fmt.Errorf("greeting of QEMU's monitor: %w", err)
+	}
+	for _, name := range []string{"qmp_capabilities", command} {
+		if err := json.NewEncoder(c).Encode(map[string]string{"execute": name}); err != nil {
+			return fmt.Errorf("tell QEMU %s: %w", name, err)
+		}
+		for {
+			var reply struct {
+				Return *json.RawMessage
+				Error  *struct{ Desc string }
+			}
+			if err := in.Decode(&reply); err != nil {
+				return fmt.Errorf("QEMU's answer to %s: %w", name, err)
+			}
+			if reply.Error != nil {
+				return fmt.Errorf("tell QEMU %s: %s", name, reply.Error.Desc)
+			}
+			if reply.Return != nil {
+				break // what comes before are events
+			}
+		}
+	}
+	return nil
+}
