@@ -20,7 +20,8 @@ func (d *Daemon) becomeBox() {
 	if hash == "" {
 		hash = "*" // crypt(5): no password matches
 	}
-	shadow := fmt.Sprintf("root:%s:::::::\n", hash)
+	// busybox refuses an entry without a day of the last change (shadow(5)).
+	shadow := fmt.Sprintf("root:%s:1::::::\n", hash)
 	err = errors.Join(err, replaceFile(filepath.Join(d.opts.RunDir, "shadow"), []byte(shadow), 0o600))
 	if err != nil {
 		d.opts.Log.Error("host name and console password", "err", err)
