@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"netd/containers"
+	"netd/firmware/boot"
 	"netd/netd/internal/bgp"
 	"netd/netd/internal/cli"
 	"netd/netd/internal/daemon"
@@ -36,6 +37,8 @@ func run(args []string) int {
 	defer stop()
 	var err error
 	switch role, rest := args[1], args[2:]; role {
+	case "init":
+		err = boot.Init("/usr/bin/netd")
 	case "run":
 		err = runAgent(ctx, rest)
 	case "bgp":
