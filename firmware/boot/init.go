@@ -24,6 +24,10 @@ const (
 	watchdogDev = "/dev/watchdog"
 )
 
+// noPassword is what no password hashes to, with a salt that crypt(3) takes:
+// busybox' login dies of one that it does not, such as the usual "*".
+const noPassword = "$5$none$*"
+
 // Init is PID 1: it returns only if it is not, and otherwise ends in reboot(2).
 // netd is the program that has the daemons' roles.
 func Init(netd string) error {
@@ -79,7 +83,7 @@ func (in *initProcess) prepare() {
 	in.check(setClock(manifest, savedClock))
 	in.check(os.MkdirAll(logDir, 0o755))
 	// Nobody can log in until netd run has read the configuration.
-	in.check(writeUnlessThere(runDir+"/shadow", "root:*:1::::::\n", 0o600))
+	in.check(writeUnlessThere(runDir+"/shadow", "root:"+noPassword+":1::::::\n", 0o600))
 	in.check(writeUnlessThere(runDir+"/hostname", "netd\n", 0o644))
 	in.check(writeUnlessThere(runDir+"/resolv.conf", "", 0o644))
 	if err := unix.Sethostname([]byte("netd")); err != nil {

@@ -151,17 +151,20 @@ func (m *Machine) Login(ctx context.Context, user, password string) error {
 	if err := m.Send("\n"); err != nil {
 		return err
 	}
+	// What daemons say may stand behind a prompt, so none is looked for at the
+	// end of the text.
+	const shell = `(?m)^\S+@\S+[#$] `
 	for {
-		if _, err := m.Expect(ctx, `login: $`); err != nil {
+		if _, err := m.Expect(ctx, ` login: `); err != nil {
 			return fmt.Errorf("log in: %w", err)
 		}
 		if err := m.Send(user + "\n"); err != nil {
 			return err
 		}
-		answer, err := m.Expect(ctx, `Password: $|[#$] (\x1b\[6n)?$`)
-		if err == nil && strings.HasPrefix(answer, "Password") {
+		answer, err := m.Expect(ctx, `Password: |`+shell)
+		if err == nil && answer == "Password: " {
 			if err = m.Send(password + "\n"); err == nil {
-				answer, err = m.Expect(ctx, `Login incorrect|[#$] (\x1b\[6n)?$`)
+				answer, err = m.Expect(ctx, `Login incorrect|`+shell)
 			}
 		}
 		if err != nil {
