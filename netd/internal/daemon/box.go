@@ -18,7 +18,7 @@ func (d *Daemon) becomeBox() {
 	err = errors.Join(err, replaceFile(filepath.Join(d.opts.RunDir, "hostname"), []byte(name+"\n"), 0o644))
 	hash := d.config.Management.ConsolePassword
 	if hash == "" {
-		hash = "*" // crypt(5): no password matches
+		hash = "$5$none$*" // no password matches, and busybox' login takes the salt
 	}
 	// busybox refuses an entry without a day of the last change (shadow(5)).
 	shadow := fmt.Sprintf("root:%s:1::::::\n", hash)
