@@ -42,7 +42,8 @@ func programs() map[string]string {
 // toolPackages hold the programs and every library that they need.
 func toolPackages() []string {
 	return []string{
-		"busybox-static", "netbase", "libc6",
+		// The static busybox would run its own applets in place of the programs of the same name.
+		"busybox", "netbase", "libc6",
 		"iproute2", "libbpf1", "libelf1", "zlib1g", "libmnl0", "libcap2", "libselinux1", "libpcre2-8-0", "libtirpc3", "libtirpc-common",
 		"libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0", "libcom-err2", "libkeyutils1", "libssl3",
 		"iputils-ping", "iputils-tracepath", "libidn2-0", "libunistring2", "traceroute",
