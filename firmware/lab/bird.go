@@ -27,6 +27,9 @@ func (h *Host) Bird(ctx context.Context, conf string) (*Bird, error) {
 		return nil, err
 	}
 	return b, Until(ctx, "BIRD on "+h.Name, func(ctx context.Context) error {
+		if _, err := os.Stat(b.socket); err != nil {
+			return fmt.Errorf("%w\n%s", err, b.Tail(5))
+		}
 		_, err := b.Ask(ctx, "show status")
 		return err
 	})

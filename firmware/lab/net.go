@@ -28,13 +28,17 @@ type Net struct {
 	procs []*Process
 }
 
-// New makes an empty network that keeps its files in dir (which it makes).
+// New makes an empty network that keeps its files in dir; the speaker's own user
+// must be able to enter it.
 func New(dir string) (*Net, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("the lab needs root: it makes network namespaces")
 	}
 	sweepLeftovers()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the lab's folder: %w", err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the lab's folder: %w", err)
 	}
 	existing, _ := filepath.Glob(fmt.Sprintf("/run/netns/%s%dx*", namePrefix, os.Getpid()))
@@ -134,7 +138,7 @@ func (n *Net) Close() error {
 }
 
 // untilAtMost bounds every wait: a machine that emulates others is slow, not hung.
-const untilAtMost = 3 * time.Minute
+const untilAtMost = 2 * time.Minute
 
 // Until tries cond again and again until it returns nil, or ctx ends, or
 // untilAtMost has passed: the error then says what was waited for and what was

@@ -3,11 +3,9 @@ package lab
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // Netd is an agent in a namespace: a gateway without a board.
@@ -84,9 +82,5 @@ func (n *Netd) Established(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) < 2 || strings.Count(out, "Established") != len(lines)-1 {
-		return errors.New(out)
-	}
-	return nil
+	return allEstablished(out)
 }

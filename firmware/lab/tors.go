@@ -121,7 +121,7 @@ protocol device { scan time 1; }
 protocol direct { ipv4; interface "%[2]s"; }
 protocol kernel { ipv4 { import none; export where source = RTS_BGP; }; }
 
-template bgp gateway {
+template bgp rack {
 	local 10.0.%[1]d.1 as 6500%[1]d;
 	hold time 9;
 	connect delay time 1;
@@ -152,7 +152,7 @@ protocol bgp fabric {
 `, tor+1, Bridge, 2-tor, pods)
 	for _, g := range Gateways() {
 		if g.ToR == tor {
-			fmt.Fprintf(&b, "protocol bgp %s from gateway { neighbor %s as %d; }\n", g.Protocol(), g.Address, g.AS)
+			fmt.Fprintf(&b, "protocol bgp %s from rack { neighbor %s as %d; }\n", g.Protocol(), g.Address, g.AS)
 		}
 	}
 	return b.String()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/osrg/gobgp/v4/api"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -34,6 +35,9 @@ func (c Config) apply(ctx context.Context, client api.GoBgpServiceClient, restar
 		reason := status.Convert(err).Message()
 		if strings.Contains(reason, "address already in use") {
 			reason = fmt.Sprintf("TCP port %d is taken by another program (ss -ltnp 'sport = %d' names it): %s", c.Port, c.Port, reason)
+		}
+		if code := status.Code(err); code == codes.Unavailable || code == codes.Canceled || code == codes.DeadlineExceeded {
+			return fmt.Errorf("start BGP: %s", reason) // the process is gone; its last words say more
 		}
 		return fmt.Errorf("%w: %s", ErrConfig, reason)
 	}

@@ -46,7 +46,12 @@ func binary(t *testing.T) string {
 
 func newNet(ctx context.Context, t *testing.T) *lab.Net {
 	t.Helper()
-	n, err := lab.New(t.TempDir())
+	dir, err := os.MkdirTemp("", "lab-") // t.TempDir is closed to the speaker's user
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	n, err := lab.New(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

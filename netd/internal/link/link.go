@@ -213,5 +213,8 @@ func ApplyTunnel(k TunnelKernel, local netip.Addr, mtu int) error {
 			return err
 		}
 	}
-	return rtnl.SetSysctl("ipv4/conf/"+TunnelName+"/rp_filter", "2")
+	// Off, not loose: on a link without an address the kernel's loose check
+	// (fib_validate_source, last_resort) is strict, and would drop what left
+	// natively and comes back by the tunnel. The guard checks the outer source.
+	return rtnl.SetSysctl("ipv4/conf/"+TunnelName+"/rp_filter", "0")
 }
