@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -313,6 +312,23 @@ func (d *Daemon) specs() []containers.Spec {
 	return specs
 }
 
+// wantedPods are the names of the pods that the configuration asks for, and of
+// those that were made by hand (netd pod add), which are files in handMade.
+func (d *Daemon) wantedPods() map[string]bool {
+	wanted := map[string]bool{}
+	for _, s := range d.specs() {
+		wanted[s.Pod] = true
+	}
+	byHand, _ := filepath.Glob(filepath.Join(d.handMade(), "*"))
+	for _, file := range byHand {
+		wanted[filepath.Base(file)] = true
+	}
+	return wanted
+}
+
+// handMade is the folder that remembers pods made by hand, until a reboot.
+func (d *Daemon) handMade() string { return filepath.Join(d.opts.RunDir, "pods") }
+
 // adopt finds the pods of an earlier life, which keep what they have, also if the
 // store knows nothing of them. An address whose pod is neither there nor wanted
 // is given back.
@@ -321,8 +337,17 @@ func (d *Daemon) adopt() error {
 	if err != nil {
 		return err
 	}
+	wanted := d.wantedPods()
 	for _, p := range alive {
-		if !p.Address.IsValid() {
+		switch {
+		case !wanted[p.Name]:
+			// Its container, if there is one, is on its way out too.
+			d.opts.Log.Info("removing the network of a pod that is not wanted any more", "pod", p.Name)
+			if err := d.pods.Remove(p.Name); err != nil {
+				d.opts.Log.Error("a pod's network stays", "pod", p.Name, "err", err)
+			}
+			continue
+		case !p.Address.IsValid():
 			continue // Half made: its workload makes it whole.
 		}
 		if known, ok := d.ipam.Lookup(p.Name); !ok || known != p.Address {
@@ -332,10 +357,8 @@ func (d *Daemon) adopt() error {
 		}
 		d.podNets[p.Name] = p
 	}
-	wanted := d.specs()
 	for _, name := range d.ipam.Pods() {
-		_, found := d.podNets[name]
-		if found || slices.ContainsFunc(wanted, func(s containers.Spec) bool { return s.Pod == name }) {
+		if _, found := d.podNets[name]; found || wanted[name] {
 			continue
 		}
 		if err := d.ipam.Release(name); err != nil {

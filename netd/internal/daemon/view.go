@@ -2,8 +2,11 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -165,16 +168,32 @@ func (d *Daemon) kernelSays(a netip.Addr) string {
 func (g gateway) AddPod(ctx context.Context, name string) (api.Pod, error) {
 	var p pod.Pod
 	err := g.d.do(ctx, func() (err error) {
-		p, err = g.d.addPod(name)
-		return err
+		if p, err = g.d.addPod(name); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(g.d.handMade(), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(g.d.handMade(), name), nil, 0o600)
 	})
 	return apiPod(p, "network"), err
 }
 
 // RemovePod takes it away; a workload's pod is not removed by hand.
 func (g gateway) RemovePod(ctx context.Context, name string) error {
+	if !podName.MatchString(name) {
+		return fmt.Errorf("pod name %q: expected at most 63 of a-z, 0-9 and -, e.g. web-0", name)
+	}
 	if slices.ContainsFunc(g.d.runtime.Status(), func(s containers.Status) bool { return s.Pod == name }) {
 		return fmt.Errorf("pod %s belongs to a workload: remove it from the configuration", name)
 	}
-	return g.d.do(ctx, func() error { return g.d.removePod(name) })
+	return g.d.do(ctx, func() error {
+		if err := g.d.removePod(name); err != nil {
+			return err
+		}
+		if err := os.Remove(filepath.Join(g.d.handMade(), name)); !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
 }
