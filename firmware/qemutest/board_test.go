@@ -127,7 +127,7 @@ func TestBoardFromPowerOnToPowerOff(t *testing.T) {
 					t.Fatal(err)
 				}
 				login(t, m)
-				if got := mustRun(t, m, "cat /data/kept"); got != "kept" {
+				if got := mustRun(t, m, "cat /data/kept"); got != "kept\n" {
 					t.Errorf("/data/kept: got %q", got)
 				}
 			})
@@ -179,9 +179,9 @@ func testUserland(t *testing.T, m *Machine) {
 
 // A daemon that dies is started again, and an orphan does not stay a zombie.
 func testChildren(t *testing.T, m *Machine) {
-	out := mustRun(t, m, `old=$(pidof -s netd-none; pgrep -f 'netd containerd')
+	out := mustRun(t, m, `old=$(pgrep -xf '/usr/bin/netd containerd')
 		kill -9 $old
-		for i in $(seq 100); do new=$(pgrep -f 'netd containerd') && [ "$new" != "$old" ] && break; usleep 100000; done
+		for i in $(seq 100); do new=$(pgrep -xf '/usr/bin/netd containerd') && [ "$new" != "$old" ] && break; usleep 100000; done
 		echo "$old $new"`)
 	var old, now int
 	if _, err := fmt.Sscan(out, &old, &now); err != nil || old == now {

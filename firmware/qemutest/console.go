@@ -192,7 +192,9 @@ func (m *Machine) Login(ctx context.Context, user, password string) error {
 const maxCommand = 3000
 
 // Run runs a command in a shell of its own after Login, and returns what it
-// wrote to either output. An exit status other than 0 is an ExitError.
+// wrote to either output, without lines that look like the kernel's or a
+// daemon's, which may come in between (dmesg | sed 's/^/ /' is seen). An exit
+// status other than 0 is an ExitError.
 func (m *Machine) Run(ctx context.Context, command string) (string, error) {
 	m.mu.Lock()
 	n := m.shell
