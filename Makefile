@@ -2,7 +2,7 @@
 BOARD  ?= qemu-x86_64
 CONFIG ?= configs/examples/lab.toml
 DEVICE ?= gw-a
-IMAGE  ?= build/$(DEVICE)-$(BOARD).img
+IMAGE  ?= build/$(if $(DEVICE),$(DEVICE)-)$(BOARD).img
 ARCH   := $(shell sed -n 's/^arch = "\(.*\)"/\1/p' board/$(BOARD)/board.toml)
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -12,7 +12,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 programs = $(addprefix bin/$(1)/,netd stage1 runc)
 go-build = CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help deps build image qemu flash test test-unit test-net test-vm test-board check clean FORCE
+.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -31,8 +31,17 @@ qemu: image ## boot a copy of that image on its emulated board, the console here
 	cp --sparse=always $(IMAGE) $(IMAGE:.img=.disk)
 	go run ./firmware/qemutest/run --board $(BOARD) --disk $(IMAGE:.img=.disk)
 
+check-config: ## every error of CONFIG=FILE at once
+	go run ./netd check $(CONFIG)
+
+demo: build build/images/amd64/web.tar build/images/arm64/web.tar ## the lab on emulated boards; KEEP=1 leaves it up until Ctrl-C (root)
+	go run ./firmware/demo $(if $(KEEP),-keep) -version $(VERSION)
+
 flash: ## write IMAGE to a disk: DEV=/dev/sdX, FORCE=1 for one that is not removable
 	go run ./firmware/flash $(if $(FORCE),--force) $(IMAGE) $(DEV)
+
+demo: build build/images/amd64/web.tar build/images/arm64/web.tar ## the lab on emulated boards: KEEP=1 leaves it up (root)
+	go run ./firmware/demo -version $(VERSION) $(if $(KEEP),-keep)
 
 test: check test-unit test-net test-vm test-board ## every test there is (root)
 
@@ -42,7 +51,7 @@ test-unit: deps ## tests that need no root
 test-net: deps ## tests on this kernel, in namespaces of their own (root)
 	go test -p 1 -tags net ./...
 
-test-vm: deps bin/vmrun bin/$(shell go env GOARCH)/runc ## tests in a QEMU guest with the image's kernel
+test-vm: deps bin/vmrun $(call programs,amd64) ## tests in a QEMU guest with the image's kernel
 	go test -p 1 -tags vm -timeout 30m -exec $(CURDIR)/bin/vmrun ./...
 
 test-board: build build/images/amd64/web.tar build/images/arm64/web.tar ## tests of flashed images on QEMU boards (root)

@@ -33,8 +33,7 @@ func run(args []string) int {
 		}
 		return 0
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	ctx := untilSignal()
 	var err error
 	switch role, rest := args[1], args[2:]; role {
 	case "init":
@@ -58,6 +57,23 @@ func run(args []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "netd %s: %v\n", args[1], err)
 	return 1
+}
+
+// untilSignal ends with SIGTERM, which is a restart: peers may keep our routes;
+// and with SIGINT, which is for good (bgp.ErrLeave). A second signal kills.
+func untilSignal() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		cause := context.Canceled
+		if <-signals == syscall.SIGINT {
+			cause = bgp.ErrLeave
+		}
+		signal.Stop(signals)
+		cancel(cause)
+	}()
+	return ctx
 }
 
 // flags parses a role's options; it takes no other arguments.

@@ -89,7 +89,7 @@ func (in *initProcess) prepare() {
 	if err := unix.Sethostname([]byte("netd")); err != nil {
 		in.say("set the host name: %v", err)
 	}
-	in.check(linkUp("lo"))
+	in.check(LinkUp("lo"))
 }
 
 func setSysctls() error {
@@ -119,7 +119,8 @@ func writeUnlessThere(path, text string, mode os.FileMode) error {
 	return errors.Join(err, f.Close())
 }
 
-func linkUp(name string) error {
+// LinkUp sets a link of this namespace up.
+func LinkUp(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("set link %s up: %w", name, err)
@@ -140,7 +141,8 @@ func linkUp(name string) error {
 func (in *initProcess) services(netd string) []Service {
 	s := []Service{
 		{Name: "containerd", Argv: []string{netd, "containerd"}},
-		{Name: "run", Argv: []string{netd, "run", "--appliance"}},
+		// SIGINT: peers are told that we leave, instead of waiting for us to come back.
+		{Name: "run", Argv: []string{netd, "run", "--appliance"}, Goodbye: syscall.SIGINT},
 	}
 	words, err := os.ReadFile("/proc/cmdline")
 	in.check(err)

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,8 @@ type Service struct {
 	// Terminal is for a program that opens its own terminal: it gets the
 	// console, not a log, and its end is nothing to talk about.
 	Terminal bool
+	// Goodbye ends it when the box goes down, SIGTERM if 0.
+	Goodbye syscall.Signal
 }
 
 // How a service is started again: at once, and ever later if it does not stay
@@ -28,7 +31,7 @@ const (
 	firstBackOff = 250 * time.Millisecond
 	lastBackOff  = 30 * time.Second
 	steadyAfter  = 10 * time.Second
-	// stopTimeout is between SIGTERM and SIGKILL.
+	// stopTimeout is between Goodbye and SIGKILL.
 	stopTimeout = 10 * time.Second
 	// killTimeout is what everything else gets, pods' processes above all.
 	killTimeout = 3 * time.Second
@@ -189,7 +192,7 @@ func (s *Supervisor) Stop(tick func()) {
 		if pid == 0 {
 			continue
 		}
-		syscall.Kill(pid, syscall.SIGTERM)
+		syscall.Kill(pid, cmp.Or(sv.Goodbye, syscall.SIGTERM))
 		gone := func() bool { s.reapQuietly(); return sv.pid == 0 }
 		if !waitUntil(gone, stopTimeout, tick) {
 			s.say("%s does not end within %v: killed", sv.Name, stopTimeout)

@@ -17,9 +17,13 @@ import (
 // maxMessage bounds one gRPC message in octets.
 const maxMessage = 64 << 20
 
+// ErrLeave is the cause of a context that ends for good, not for a restart.
+var ErrLeave = errors.New("leaving for good")
+
 // Serve runs the speaker with its API on the unix socket, until ctx ends. It
 // then leaves without a NOTIFICATION, so that peers keep our routes for the
-// restart time (RFC 4724 section 4.2).
+// restart time (RFC 4724 section 4.2); if the cause is ErrLeave, with one, so
+// that they use them no longer.
 func Serve(ctx context.Context, socket string, log *slog.Logger) error {
 	// Whatever a peer makes of this process, it can not gain privileges by exec.
 	// The attribute is a thread's, so every thread needs it (prctl(2)).
@@ -38,7 +42,7 @@ func Serve(ctx context.Context, socket string, log *slog.Logger) error {
 	)
 	go s.Serve()
 	<-ctx.Done()
-	err := s.StopBgp(context.WithoutCancel(ctx), &api.StopBgpRequest{AllowGracefulRestart: true})
+	err := s.StopBgp(context.WithoutCancel(ctx), &api.StopBgpRequest{AllowGracefulRestart: !errors.Is(context.Cause(ctx), ErrLeave)})
 	if err != nil {
 		return fmt.Errorf("stop BGP: %w", err)
 	}

@@ -125,9 +125,9 @@ func (s *Speaker) live(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.opts.Program, err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	talking, cancel := context.WithCancel(ctx)
 	followed := make(chan error, 1)
-	go func() { followed <- s.converse(ctx) }()
+	go func() { followed <- s.converse(talking) }()
 	var dead, ended error
 	alive := true
 	select {
@@ -142,7 +142,11 @@ func (s *Speaker) live(ctx context.Context) error {
 	s.client, s.sent = nil, nil
 	s.mu.Unlock()
 	if alive {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
+		goodbye := syscall.SIGTERM
+		if errors.Is(context.Cause(ctx), ErrLeave) {
+			goodbye = syscall.SIGINT
+		}
+		_ = cmd.Process.Signal(goodbye)
 		select {
 		case dead = <-died:
 		case <-time.After(stopTimeout):
