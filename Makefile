@@ -40,22 +40,19 @@ demo: build build/images/amd64/web.tar build/images/arm64/web.tar ## the lab on 
 flash: ## write IMAGE to a disk: DEV=/dev/sdX, FORCE=1 for one that is not removable
 	go run ./firmware/flash $(if $(FORCE),--force) $(IMAGE) $(DEV)
 
-demo: build build/images/amd64/web.tar build/images/arm64/web.tar ## the lab on emulated boards: KEEP=1 leaves it up (root)
-	go run ./firmware/demo -version $(VERSION) $(if $(KEEP),-keep)
-
 test: check test-unit test-net test-vm test-board ## every test there is (root)
 
 test-unit: deps ## tests that need no root
 	go test ./...
 
-test-net: deps ## tests on this kernel, in namespaces of their own (root)
-	go test -p 1 -tags net ./...
+test-net: deps $(call programs,amd64) ## tests on this kernel, in namespaces of their own (root)
+	.ci/tier net
 
 test-vm: deps bin/vmrun $(call programs,amd64) ## tests in a QEMU guest with the image's kernel
-	go test -p 1 -tags vm -timeout 30m -exec $(CURDIR)/bin/vmrun ./...
+	.ci/tier vm -timeout 30m -exec $(CURDIR)/bin/vmrun
 
 test-board: build build/images/amd64/web.tar build/images/arm64/web.tar ## tests of flashed images on QEMU boards (root)
-	go test -p 1 -tags board -timeout 40m ./firmware/...
+	.ci/tier board -timeout 40m
 
 check: deps ## formatting and vet, for every tier
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
