@@ -17,7 +17,7 @@ go-build = CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false
 
 help: ## print this
 	@echo "Targets (BOARD=$(BOARD) CONFIG=$(CONFIG) DEVICE=$(DEVICE)):"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-13s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-15s %s\n", $$1, $$2}'
 
 deps: ## install the Debian packages that are missing (root)
 	@.ci/deps
