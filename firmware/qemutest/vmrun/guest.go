@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/firmware/boot"
 )
 
 // guestMain is PID 1 of the guest: it makes the guest look like the host, runs
@@ -52,7 +54,7 @@ func openPorts() (map[string]*os.File, error) {
 		return nil, err
 	}
 	for _, m := range modules {
-		if err := insert(m); err != nil {
+		if err := boot.LoadModule(m); err != nil {
 			return nil, err
 		}
 	}
@@ -85,39 +87,14 @@ func openPort(name string) (*os.File, error) {
 	return nil, fmt.Errorf("open the virtio-serial port %s: not among %v", name, files)
 }
 
-func insert(module string) error {
-	f, err := os.Open(module)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.FinitModule(int(f.Fd()), "", 0); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("insert %s: %w", module, err)
-	}
-	return nil
-}
-
 type mount struct{ source, target, fstype, data string }
 
 func (m mount) do(root string) error {
-	target := root + m.target
-	if err := os.MkdirAll(target, 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount(m.source, target, m.fstype, 0, m.data); err != nil {
-		return fmt.Errorf("mount %s on %s: %w", m.fstype, target, err)
-	}
-	return nil
+	return boot.Mount{Source: m.source, Target: root + m.target, Type: m.fstype, Data: m.data}.Do()
 }
 
 func bind(from, to string) error {
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
-		return fmt.Errorf("bind %s to %s: %w", from, to, err)
-	}
-	return nil
+	return boot.Mount{Source: from, Target: to, Flags: unix.MS_BIND}.Do()
 }
 
 // ninePOptions: virtio carries at most 125 pages in one message.
@@ -186,12 +163,6 @@ func buildRoot(s spec) error {
 			}
 		}
 	}
-	if s.Share != "" {
-		m := mount{"share", s.Share, "9p", ninePOptions + ",cache=none"}
-		if err := m.do("/root"); err != nil {
-			return err
-		}
-	}
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return err
@@ -234,20 +205,7 @@ func settle() error {
 	if err := os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+cpu +memory +pids +io"), 0); err != nil {
 		return err
 	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open a socket: %w", err)
-	}
-	defer unix.Close(fd)
-	ifr, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	ifr.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
-		return fmt.Errorf("set lo up: %w", err)
-	}
-	return nil
+	return boot.LinkUp("lo")
 }
 
 // runProgram starts the program and reaps everything until it ends: orphans

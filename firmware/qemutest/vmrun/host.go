@@ -36,8 +36,6 @@ type spec struct {
 	Dir  string
 	// Keep are the host's folders under /tmp that the program needs to see.
 	Keep []string
-	// Share is a folder that is the host's own, writable; empty if none is.
-	Share string
 	// Modules is the host's folder for /lib/modules/VERSION.
 	Modules string
 	// Console asks for the kernel's informational messages.
@@ -54,7 +52,7 @@ func run(o options) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.Modules = k.modules()
+	s.Modules = k.modules
 	tmp, err := os.MkdirTemp("", "vmrun-")
 	if err != nil {
 		return 0, err
@@ -64,7 +62,7 @@ func run(o options) (int, error) {
 	if err := writeInitramfs(initrd, k, s); err != nil {
 		return 0, fmt.Errorf("write the initramfs: %w", err)
 	}
-	m, err := startGuest(o, s, k, initrd)
+	m, err := startGuest(o, k, initrd)
 	if err != nil {
 		return 0, err
 	}
@@ -91,9 +89,6 @@ func newSpec(o options) (spec, error) {
 	}
 	if cache, err := os.UserCacheDir(); err == nil {
 		s.Keep = append(s.Keep, cache)
-	}
-	if log, ok := testFlag(o.argv[1:], "testlogfile"); ok {
-		s.Share = filepath.Dir(log)
 	}
 	return s, nil
 }
@@ -171,21 +166,16 @@ type machine struct {
 
 // startGuest starts QEMU. The three channels and the console are pipes that it
 // writes to, so that what the program prints is not mixed with the kernel's.
-func startGuest(o options, s spec, k kernel, initrd string) (*machine, error) {
+func startGuest(o options, k kernel, initrd string) (*machine, error) {
 	m := &machine{ended: make(chan struct{})}
 	args := []string{
 		"-accel", "tcg", "-machine", "pc", "-cpu", "max",
 		"-smp", fmt.Sprint(o.cpus), "-m", fmt.Sprint(o.memoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
-		"-kernel", k.vmlinux(), "-initrd", initrd, "-append", commandLine(o.console),
+		"-kernel", k.vmlinux, "-initrd", initrd, "-append", commandLine(o.console),
 		"-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
 		"-device", "virtio-9p-pci,fsdev=host,mount_tag=host",
 		"-device", "virtio-serial-pci",
-	}
-	if s.Share != "" {
-		args = append(args,
-			"-fsdev", "local,id=share,security_model=none,path="+strings.ReplaceAll(s.Share, ",", ",,"),
-			"-device", "virtio-9p-pci,fsdev=share,mount_tag=share")
 	}
 	sinks := []struct {
 		name string

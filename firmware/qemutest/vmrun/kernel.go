@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -11,27 +12,25 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
+
+	"netd/firmware/debian"
 )
 
-// kernel is an unpacked linux-image package.
+// kernel is a linux-image package, made ready for a guest.
 type kernel struct {
-	dir     string // holds boot/ and lib/modules/
-	version string // as uname -r says it
+	vmlinux string
+	// modules is the folder that belongs at /lib/modules/VERSION.
+	modules string
 }
 
-// vmlinux is the uncompressed kernel: QEMU starts it at its PVH entry point,
-// which saves the emulated CPU some 3 s of unpacking.
-func (k kernel) vmlinux() string { return filepath.Join(k.dir, "boot", "vmlinux-"+k.version) }
+// kernelAge is how long a kernel is taken without asking for a newer one: apt
+// needs a second to answer.
+const kernelAge = 24 * time.Hour
 
-// modules is the folder that belongs at /lib/modules/VERSION.
-func (k kernel) modules() string { return filepath.Join(k.dir, "lib", "modules", k.version) }
-
-// findKernel prepares the package in dir, or the newest one in the cache, or
-// fetches it.
+// findKernel prepares the unpacked package in dir, or the one that images are
+// built with.
 func findKernel(dir string) (kernel, error) {
-	if dir != "" {
-		return openKernel(dir)
-	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return kernel{}, fmt.Errorf("find the cache folder: %w", err)
@@ -45,16 +44,18 @@ func findKernel(dir string) (kernel, error) {
 		return kernel{}, err
 	}
 	defer unlock()
-	dir = filepath.Join(base, "linux-image-amd64")
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		if err := fetchKernel(base, dir); err != nil {
+	if dir == "" {
+		if dir, err = fetchKernel(filepath.Join(cache, "netd", "debian"), filepath.Join(base, "package")); err != nil {
 			return kernel{}, err
 		}
 	}
-	return openKernel(dir)
+	if dir, err = filepath.Abs(dir); err != nil {
+		return kernel{}, err
+	}
+	return prepareKernel(dir, base)
 }
 
-// lock makes go test's parallel packages fetch the kernel once.
+// lock makes go test's parallel packages prepare the kernel once.
 func lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -67,76 +68,77 @@ func lock(path string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// fetchKernel unpacks the package that linux-image-amd64 depends on into dir,
-// which appears whole or not at all.
-func fetchKernel(base, dir string) error {
-	tmp, err := os.MkdirTemp(base, "fetch-")
+// fetchKernel returns the folder of the package that linux-image-amd64 depends
+// on; note is a file that remembers it.
+func fetchKernel(cache, note string) (string, error) {
+	if st, err := os.Stat(note); err == nil && time.Since(st.ModTime()) < kernelAge {
+		dir, err := os.ReadFile(note)
+		if err != nil {
+			return "", err
+		}
+		if _, err := os.Stat(string(dir)); err == nil {
+			return string(dir), nil
+		}
+	}
+	ctx := context.Background()
+	say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, "vmrun: "+format+"\n", args...) }
+	archive, err := debian.Open(ctx, cache, "amd64", say)
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer os.RemoveAll(tmp)
-	out, err := command(tmp, "apt-cache", "depends", "--important", "linux-image-amd64")
+	names, err := archive.Depends(ctx, "linux-image-amd64")
 	if err != nil {
-		return err
+		return "", err
 	}
-	_, name, ok := strings.Cut(string(out), "Depends: ")
-	if !ok {
-		return fmt.Errorf("linux-image-amd64 depends on no kernel; apt-cache says %q (run apt-get update)", out)
+	if len(names) == 0 {
+		return "", errors.New("package linux-image-amd64 depends on no kernel")
 	}
-	name, _, _ = strings.Cut(name, "\n")
-	fmt.Fprintf(os.Stderr, "vmrun: fetching %s into %s\n", name, base)
-	if _, err := command(tmp, "apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", name); err != nil {
-		return err
+	packages, err := archive.Fetch(ctx, names[0])
+	if err != nil {
+		return "", err
 	}
-	debs, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
-	if err != nil || len(debs) != 1 {
-		return fmt.Errorf("apt-get download %s left %d packages in %s", name, len(debs), tmp)
-	}
-	root := filepath.Join(tmp, "root")
-	if _, err := command(tmp, "dpkg-deb", "-x", debs[0], root); err != nil {
-		return err
-	}
-	if _, err := openKernel(root); err != nil {
-		return err
-	}
-	return os.Rename(root, dir)
+	dir := packages[0].Dir
+	return dir, os.WriteFile(note, []byte(dir), 0o644)
 }
 
-func command(dir, name string, args ...string) ([]byte, error) {
-	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return out, nil
-}
-
-// openKernel adds to an unpacked package what it lacks: the uncompressed kernel
-// and the modules' dependencies.
-func openKernel(dir string) (kernel, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return kernel{}, err
-	}
+// prepareKernel makes what an unpacked package lacks, in a folder of its own
+// below base: the kernel without its compression, which QEMU starts at its PVH
+// entry point (the emulated CPU would need 3 s to unpack it), and the modules'
+// index.
+func prepareKernel(dir, base string) (kernel, error) {
 	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
 	if err != nil || len(images) != 1 {
 		return kernel{}, fmt.Errorf("%s holds %d kernels: expected one boot/vmlinuz-*", dir, len(images))
 	}
-	k := kernel{dir: dir, version: strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")}
-	if _, err := os.Stat(k.vmlinux()); errors.Is(err, os.ErrNotExist) {
-		if err := extractVmlinux(images[0], k.vmlinux()); err != nil {
-			return kernel{}, fmt.Errorf("unpack %s: %w", images[0], err)
+	version := strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")
+	st, err := os.Stat(images[0])
+	if err != nil {
+		return kernel{}, err
+	}
+	ready := filepath.Join(base, fmt.Sprintf("%s-%x", version, st.ModTime().Unix()))
+	k := kernel{vmlinux: filepath.Join(ready, "vmlinux"), modules: filepath.Join(ready, "lib/modules", version)}
+	if _, err := os.Stat(ready); err == nil {
+		return k, nil
+	}
+	tmp, err := os.MkdirTemp(base, "prepare-")
+	if err != nil {
+		return kernel{}, err
+	}
+	defer os.RemoveAll(tmp)
+	if err := extractVmlinux(images[0], filepath.Join(tmp, "vmlinux")); err != nil {
+		return kernel{}, fmt.Errorf("unpack %s: %w", images[0], err)
+	}
+	modules := filepath.Join(tmp, "lib/modules")
+	for _, args := range [][]string{
+		{"mkdir", "-p", modules},
+		{"cp", "-al", filepath.Join(dir, "lib/modules", version), modules},
+		{"depmod", "-b", tmp, version},
+	} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			return kernel{}, fmt.Errorf("%s: %w: %s (package kmod)", strings.Join(args, " "), err, bytes.TrimSpace(out))
 		}
 	}
-	if _, err := os.Stat(filepath.Join(k.modules(), "modules.dep.bin")); errors.Is(err, os.ErrNotExist) {
-		if _, err := command(dir, "depmod", "-b", dir, k.version); err != nil {
-			return kernel{}, fmt.Errorf("%w (package kmod)", err)
-		}
-	}
-	return k, nil
+	return k, os.Rename(tmp, ready)
 }
 
 // extractVmlinux takes the payload out of a bzImage: the offsets are in its
@@ -174,17 +176,13 @@ func extractVmlinux(image, to string) error {
 	if _, err := elf.NewFile(bytes.NewReader(vmlinux)); err != nil {
 		return err
 	}
-	tmp := to + ".tmp"
-	if err := os.WriteFile(tmp, vmlinux, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, to)
+	return os.WriteFile(to, vmlinux, 0o644)
 }
 
 // moduleFiles lists the files of the named modules and of what they need, in
 // the order in which they can be inserted, from modules.dep.
 func (k kernel) moduleFiles(names ...string) ([]string, error) {
-	b, err := os.ReadFile(filepath.Join(k.modules(), "modules.dep"))
+	b, err := os.ReadFile(filepath.Join(k.modules, "modules.dep"))
 	if err != nil {
 		return nil, err
 	}
@@ -207,12 +205,12 @@ func (k kernel) moduleFiles(names ...string) ([]string, error) {
 		for _, d := range deps[file] {
 			add(d)
 		}
-		order = append(order, filepath.Join(k.modules(), file))
+		order = append(order, filepath.Join(k.modules, file))
 	}
 	for _, n := range names {
 		file, ok := byName[n]
 		if !ok {
-			return nil, fmt.Errorf("%s has no module %s", k.modules(), n)
+			return nil, fmt.Errorf("%s has no module %s", k.modules, n)
 		}
 		add(file)
 	}

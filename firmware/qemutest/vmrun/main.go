@@ -16,12 +16,11 @@
 //
 // Standard output, standard error and the exit status are the program's. What
 // vmrun itself has to say goes to standard error as "vmrun: …" with exit status
-// 125. The test cache of go works: the file named by -test.testlogfile is
-// written through.
+// 125. Go caches no result of a test that was run with -exec.
 //
-// The kernel is taken from Debian's linux-image-amd64, which is fetched once by
-// apt-get download into ${XDG_CACHE_HOME:-~/.cache}/netd and never installed;
-// -kernel names another folder that a package was unpacked into.
+// The kernel is that of the images, Debian's linux-image-amd64, which is fetched
+// into ${XDG_CACHE_HOME:-~/.cache}/netd and never installed; -kernel names
+// another folder that a package was unpacked into.
 //
 // Vmrun's own binary is the guest's /init: one that finds itself to be PID 1
 // plays that part (guest.go).
