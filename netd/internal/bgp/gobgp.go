@@ -24,8 +24,8 @@ func ipv4() *api.Family {
 	return &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}
 }
 
-// apply tells a new speaker process everything but what we originate.
-func (c Config) apply(ctx context.Context, client api.GoBgpServiceClient, restarting bool) error {
+// start tells a new speaker process who it is and what it may learn and say.
+func (c Config) start(ctx context.Context, client api.GoBgpServiceClient, restarting bool) error {
 	_, err := client.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
 		Asn: c.AS, RouterId: c.RouterID.String(), ListenPort: int32(c.Port),
 		ListenAddresses: []string{"0.0.0.0"},
@@ -41,9 +41,12 @@ func (c Config) apply(ctx context.Context, client api.GoBgpServiceClient, restar
 		}
 		return fmt.Errorf("%w: %s", ErrConfig, reason)
 	}
-	if err := c.applyPolicy(ctx, client); err != nil {
-		return err
-	}
+	return c.applyPolicy(ctx, client)
+}
+
+// addPeers starts the sessions. What we originate must be known before: a peer
+// that gets our End-of-RIB without it would drop what it kept over our restart.
+func (c Config) addPeers(ctx context.Context, client api.GoBgpServiceClient, restarting bool) error {
 	for _, p := range c.Peers {
 		if _, err := client.AddPeer(ctx, &api.AddPeerRequest{Peer: c.peer(p, restarting)}); err != nil {
 			return fmt.Errorf("%w: add peer %s (%s): %s", ErrConfig, p.Name, p.Address, status.Convert(err).Message())

@@ -65,10 +65,11 @@ type Speaker struct {
 	restarting bool
 }
 
-// New makes a Speaker for the configuration. restarting says that the routes of
-// an earlier life are still in the kernel, so peers may go on using us meanwhile.
-func New(o Options, c Config, restarting bool) *Speaker {
-	return &Speaker{opts: o, config: c, restarting: restarting, changed: make(chan struct{}, 1)}
+// New makes a Speaker for the configuration, which originates the prefixes from
+// its start. restarting says that the routes of an earlier life are still in the
+// kernel, so peers may go on using us meanwhile.
+func New(o Options, c Config, originate []netip.Prefix, restarting bool) *Speaker {
+	return &Speaker{opts: o, config: c, originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1)}
 }
 
 // Changed is ready (once) when a new Snapshot may differ.
@@ -216,12 +217,19 @@ func (s *Speaker) converse(ctx context.Context) error {
 	s.mu.Lock()
 	config, restarting := s.config, s.restarting
 	s.mu.Unlock()
-	if err := config.apply(starting, client, restarting); err != nil {
+	if err := config.start(starting, client, restarting); err != nil {
 		return err
 	}
+	// Snapshots begin when all peers are known: less would look like an end of
+	// their routes.
 	s.mu.Lock()
-	s.client, s.started = client, time.Now()
-	err = s.originateLocked(starting)
+	err = s.originateLocked(starting, client)
+	if err == nil {
+		err = config.addPeers(starting, client, restarting)
+	}
+	if err == nil {
+		s.client, s.started = client, time.Now()
+	}
 	s.mu.Unlock()
 	if err != nil {
 		return err
@@ -255,15 +263,15 @@ func (s *Speaker) Originate(ctx context.Context, prefixes []netip.Prefix) error 
 	if s.client == nil {
 		return nil
 	}
-	return s.originateLocked(ctx)
+	return s.originateLocked(ctx, s.client)
 }
 
-func (s *Speaker) originateLocked(ctx context.Context) error {
+func (s *Speaker) originateLocked(ctx context.Context, client api.GoBgpServiceClient) error {
 	for _, p := range s.originate {
 		if slices.Contains(s.sent, p) {
 			continue
 		}
-		if _, err := s.client.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: ownPath(p)}); err != nil {
+		if _, err := client.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: ownPath(p)}); err != nil {
 			return fmt.Errorf("originate %s: %w", p, err)
 		}
 		s.sent = append(s.sent, p)
@@ -272,7 +280,7 @@ func (s *Speaker) originateLocked(ctx context.Context) error {
 		if slices.Contains(s.originate, p) {
 			continue
 		}
-		if _, err := s.client.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: ipv4(), Path: ownPath(p)}); err != nil {
+		if _, err := client.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: ipv4(), Path: ownPath(p)}); err != nil {
 			return fmt.Errorf("withdraw %s: %w", p, err)
 		}
 		s.sent = slices.DeleteFunc(s.sent, func(q netip.Prefix) bool { return q == p })
@@ -292,7 +300,7 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 	if client == nil {
 		return Snapshot{}, ErrAway
 	}
-	snap := Snapshot{Started: started}
+	snap := Snapshot{Started: started, configured: len(config.Peers)}
 	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
 		return client.ListPeer(ctx, &api.ListPeerRequest{})
 	}, func(r *api.ListPeerResponse) {

@@ -72,10 +72,16 @@ type Snapshot struct {
 	Paths []Path
 	// Started is when this life of the speaker began.
 	Started time.Time
+
+	configured int // peers
 }
 
-// Settled tells whether every session has sent all that it has.
+// Settled tells whether every session has sent all that it has. Nothing is
+// settled about peers that the speaker does not know yet.
 func (s Snapshot) Settled() bool {
+	if len(s.Peers) != s.configured {
+		return false
+	}
 	for _, p := range s.Peers {
 		if !p.Established() || !p.EndOfRIB {
 			return false

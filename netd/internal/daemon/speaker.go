@@ -36,7 +36,7 @@ func (d *Daemon) newSpeaker(restarting bool) (*bgp.Speaker, error) {
 	}
 	return bgp.New(bgp.Options{
 		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: d.opts.Log,
-	}, c, restarting), nil
+	}, c, d.blocks(), restarting), nil
 }
 
 func (d *Daemon) peer(p config.Peer, gateway bool) bgp.Peer {

@@ -1,0 +1,207 @@
+// Package ownnet runs a test in network, mount and process namespaces of its
+// own: the kernel is the real one, nothing of the machine's network can be seen
+// or touched, and whatever the test made or started ends with it, also when it
+// fails, panics or is killed. Tests may run at once.
+//
+// The test binary is started again for the one test, as the first process of
+// the new namespaces. /proc, /sys, /run/netns and /sys/class/net are the
+// namespaces' own. Only tests of the tier net import it.
+package ownnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// variable names the test that a started process is to run.
+const variable = "NETD_TEST_IN_OWN_NET"
+
+// margin before the test binary's own deadline: the inner process ends first,
+// with a panic that shows where it hangs.
+const margin = 10 * time.Second
+
+// Run calls test in namespaces of its own. It must be the first statement of a
+// Test function. The test needs root.
+func Run(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	if os.Getenv(variable) == t.Name() {
+		if err := furnish(); err != nil {
+			t.Fatal(err)
+		}
+		test(t)
+		return
+	}
+	if os.Geteuid() != 0 {
+		t.Fatal("needs root: the test makes network namespaces")
+	}
+	t.Parallel()
+	out, err := again(t)
+	if err != nil {
+		t.Fatalf("in namespaces of its own: %v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// again starts this binary for the one test.
+func again(t *testing.T) ([]byte, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	ctx := t.Context()
+	args := []string{"-test.run=^" + t.Name() + "$", "-test.v=true"}
+	if deadline, ok := t.Deadline(); ok {
+		args = append(args, fmt.Sprintf("-test.timeout=%s", max(time.Until(deadline)-margin, time.Second)))
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), variable+"="+t.Name())
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
+		Pdeathsig:  syscall.SIGKILL, // of the first process, and with it of all
+	}
+	runtime.LockOSThread() // The death signal is bound to the thread that forked.
+	defer runtime.UnlockOSThread()
+	out, err := cmd.CombinedOutput()
+	if err == nil && !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		err = errors.New("the test did not run")
+	}
+	return out, err
+}
+
+// furnish gives the mount namespace what belongs to the other two.
+func furnish() error {
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		return err
+	}
+	for _, m := range []struct{ kind, path string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"tmpfs", "/run/netns"}} {
+		if err := syscall.Mount(m.kind, m.path, m.kind, 0, ""); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", m.kind, m.path, err)
+		}
+	}
+	return nil
+}
+
+// Command runs a program and returns what it printed; an error ends the test.
+func Command(t *testing.T, line string) string {
+	t.Helper()
+	args := strings.Fields(line)
+	out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, out)
+	}
+	return string(out)
+}
+
+// Within waits until cond is nil; if that takes longer than d, the test ends with
+// what was waited for and cond's last error.
+func Within(t *testing.T, d time.Duration, what string, cond func() error) {
+	t.Helper()
+	deadline := time.Now().Add(d)
+	for {
+		err := cond()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %s for %s: %v", d, what, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Monitor is an ip-monitor(8) that writes down what changes.
+type Monitor struct {
+	log string
+	cmd *exec.Cmd
+}
+
+// Watch starts `ip monitor` with objects such as "route", "link" or "address",
+// in this namespace or in the one behind the path netns.
+func Watch(t *testing.T, netns string, objects ...string) *Monitor {
+	t.Helper()
+	args := append([]string{"ip", "monitor"}, objects...)
+	if netns != "" {
+		args = append([]string{"nsenter", "--net=" + netns, "--"}, args...)
+	}
+	m := &Monitor{log: filepath.Join(t.TempDir(), "monitor"), cmd: exec.Command(args[0], args[1:]...)}
+	f, err := os.Create(m.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	m.cmd.Stdout, m.cmd.Stderr = f, f
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.stop)
+	Within(t, 10*time.Second, "ip monitor to listen", func() error {
+		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", m.cmd.Process.Pid))
+		for _, fd := range fds {
+			if to, _ := os.Readlink(fd); strings.HasPrefix(to, "socket:") && m.bound() {
+				return nil
+			}
+		}
+		return errors.New("it has no socket")
+	})
+	return m
+}
+
+// bound tells whether the process has joined groups: its netlink socket is then
+// in /proc/PID/net/netlink with them.
+func (m *Monitor) bound() bool {
+	table, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/netlink", m.cmd.Process.Pid))
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line) // sk Eth Pid Groups …
+		if len(f) > 3 && f[1] == "0" && f[2] == fmt.Sprint(m.cmd.Process.Pid) && f[3] != "00000000" {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Monitor) stop() {
+	_ = m.cmd.Process.Kill()
+	_ = m.cmd.Wait()
+}
+
+// Lines makes a change that must be seen (a link of its own comes), so that
+// nothing is on its way any more, ends the monitor and returns what it saw before.
+func (m *Monitor) Lines(t *testing.T, mark func()) []string {
+	t.Helper()
+	before := m.read(t)
+	mark()
+	Within(t, 10*time.Second, "ip monitor to see a change that was made", func() error {
+		if m.read(t) == before {
+			return fmt.Errorf("it has seen %q", before)
+		}
+		return nil
+	})
+	m.stop()
+	if before == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimSpace(before), "\n")
+}
+
+func (m *Monitor) read(t *testing.T) string {
+	b, err := os.ReadFile(m.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
