@@ -53,12 +53,15 @@ func run(o options) (int, error) {
 		return 0, err
 	}
 	s.Modules = k.modules
-	tmp, err := os.MkdirTemp("", "vmrun-")
+	// No name, so that nothing is left of it however vmrun ends.
+	initrd, err := os.CreateTemp("", "vmrun-")
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(tmp)
-	initrd := filepath.Join(tmp, "initrd")
+	defer initrd.Close()
+	if err := os.Remove(initrd.Name()); err != nil {
+		return 0, err
+	}
 	if err := writeInitramfs(initrd, k, s); err != nil {
 		return 0, fmt.Errorf("write the initramfs: %w", err)
 	}
@@ -116,7 +119,7 @@ func filterEnv(env []string) []string {
 	})
 }
 
-func writeInitramfs(path string, k kernel, s spec) error {
+func writeInitramfs(w io.Writer, k kernel, s spec) error {
 	modules, err := k.moduleFiles(guestModules...)
 	if err != nil {
 		return err
@@ -129,12 +132,7 @@ func writeInitramfs(path string, k kernel, s spec) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	c := cpio{w: f}
+	c := cpio{w: w}
 	for _, d := range []string{"dev", "proc", "sys", "host", "rw", "root", "modules"} {
 		c.add(d, cpioDir, nil)
 	}
@@ -151,7 +149,7 @@ func writeInitramfs(path string, k kernel, s spec) error {
 	}
 	c.add("init", cpioFile, init)
 	c.add("spec.json", cpioFile, js)
-	return errors.Join(c.close(), f.Close())
+	return c.close()
 }
 
 // machine is a running guest.
@@ -166,13 +164,13 @@ type machine struct {
 
 // startGuest starts QEMU. The three channels and the console are pipes that it
 // writes to, so that what the program prints is not mixed with the kernel's.
-func startGuest(o options, k kernel, initrd string) (*machine, error) {
+func startGuest(o options, k kernel, initrd *os.File) (*machine, error) {
 	m := &machine{ended: make(chan struct{})}
 	args := []string{
 		"-accel", "tcg", "-machine", "pc", "-cpu", "max",
 		"-smp", fmt.Sprint(o.cpus), "-m", fmt.Sprint(o.memoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
-		"-kernel", k.vmlinux, "-initrd", initrd, "-append", commandLine(o.console),
+		"-kernel", k.vmlinux, "-initrd", inherited(0), "-append", commandLine(o.console),
 		"-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
 		"-device", "virtio-9p-pci,fsdev=host,mount_tag=host",
 		"-device", "virtio-serial-pci",
@@ -185,6 +183,7 @@ func startGuest(o options, k kernel, initrd string) (*machine, error) {
 		sinks[0].to = io.MultiWriter(&m.console, os.Stderr)
 	}
 	m.cmd = exec.Command("qemu-system-x86_64")
+	m.cmd.ExtraFiles = []*os.File{initrd}
 	for i, sink := range sinks {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -193,7 +192,7 @@ func startGuest(o options, k kernel, initrd string) (*machine, error) {
 		defer w.Close()
 		m.cmd.ExtraFiles = append(m.cmd.ExtraFiles, w)
 		m.copies.Go(func() { io.Copy(sink.to, r); r.Close() })
-		args = append(args, "-chardev", fmt.Sprintf("file,id=%s,path=/proc/self/fd/%d", sink.name, 3+i))
+		args = append(args, "-chardev", fmt.Sprintf("file,id=%s,path=%s", sink.name, inherited(1+i)))
 		if sink.name == "console" {
 			args = append(args, "-serial", "chardev:console")
 		} else {
@@ -212,6 +211,9 @@ func startGuest(o options, k kernel, initrd string) (*machine, error) {
 	}
 	return m, nil
 }
+
+// inherited is what QEMU calls one of exec.Cmd's ExtraFiles.
+func inherited(i int) string { return fmt.Sprintf("/proc/self/fd/%d", 3+i) }
 
 func commandLine(verbose bool) string {
 	// The emulated CPU needs no defences, and its clock is the only one.
