@@ -1,5 +1,6 @@
 // Package boot is what happens between the kernel and the daemons: stage 1 in
-// the initramfs (the command in stage1/) and PID 1 (Init, called by netd init).
+// the initramfs (the command in stage1/) and PID 1 (Init, which stage 1 goes on
+// as, and which netd init is on a base that has an initramfs of its own).
 //
 // Stage 1 finds the disk that the firmware started this slot from, mounts the
 // slot's root, the boot slot and the data partition, which it lengthens to the

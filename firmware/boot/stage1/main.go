@@ -1,4 +1,7 @@
-// Stage1 is /init of the initramfs: it goes from the kernel to netd init.
+// Stage1 is /init of the initramfs: it goes from the kernel to the slot's root,
+// and stays as PID 1. It does there what netd init would do, with the same code:
+// starting netd once more for that took 2.5 s of 6.5 on an emulated board, and
+// 25 MB of memory.
 //
 // The contract with the image builder: /modules/order lists the modules that
 // lead to the disk, one path a line in the order of insertion; the disk is laid
@@ -24,6 +27,7 @@ import (
 
 const (
 	newRoot = "/newroot"
+	netd    = "/usr/bin/netd"
 	slotDir = "/run/netd/slot"
 	// dataFailed tells why /data does not survive a restart this time.
 	dataFailed = "/run/netd/data-failed"
@@ -128,7 +132,7 @@ func mountData(d *disk) {
 	}
 }
 
-// handOver makes the slot's root the root and becomes netd init.
+// handOver makes the slot's root the root and goes on as its init.
 func handOver() error {
 	// What the initramfs holds would stay in memory for good.
 	if err := errors.Join(os.RemoveAll("/modules"), os.Remove("/init")); err != nil {
@@ -151,6 +155,8 @@ func handOver() error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	argv := []string{"/usr/bin/netd", "init"}
-	return fmt.Errorf("run %s: %w", argv[0], unix.Exec(argv[0], argv, []string{"PATH=/usr/bin", "HOME=/root", "TERM=linux"}))
+	if _, err := os.Stat(netd); err != nil {
+		return fmt.Errorf("the slot's root: %w", err)
+	}
+	return boot.Init(netd)
 }
