@@ -4,7 +4,7 @@
 // fails, panics or is killed. Tests may run at once.
 //
 // The test binary is started again for the one test, as the first process of
-// the new namespaces. /proc, /sys, /run/netns and /sys/class/net are the
+// the new namespaces. /proc, /sys and /run/netns are those
 // namespaces' own. Only tests of the tier net import it.
 package ownnet
 
@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -124,54 +125,46 @@ func Within(t *testing.T, d time.Duration, what string, cond func() error) {
 	}
 }
 
-// Monitor is an ip-monitor(8) that writes down what changes.
+// Monitor is an ip-monitor(8) that writes down each change of links, addresses
+// and routes.
 type Monitor struct {
-	log string
-	cmd *exec.Cmd
+	netns, log string
+	cmd        *exec.Cmd
 }
 
-// Watch starts `ip monitor` with objects such as "route", "link" or "address",
-// in this namespace or in the one behind the path netns.
-func Watch(t *testing.T, netns string, objects ...string) *Monitor {
+// markLink is the link whose coming ends a monitor's report.
+const markLink = "mark0"
+
+// Watch starts a monitor in this namespace, or in the one behind the path netns,
+// and waits until it listens.
+func Watch(t *testing.T, netns string) *Monitor {
 	t.Helper()
-	args := append([]string{"ip", "monitor"}, objects...)
-	if netns != "" {
-		args = append([]string{"nsenter", "--net=" + netns, "--"}, args...)
+	if netns == "" {
+		netns = "/proc/self/ns/net"
 	}
-	m := &Monitor{log: filepath.Join(t.TempDir(), "monitor"), cmd: exec.Command(args[0], args[1:]...)}
+	m := &Monitor{netns: netns, log: filepath.Join(t.TempDir(), "monitor")}
 	f, err := os.Create(m.log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
+	m.cmd = exec.Command("nsenter", "--net="+netns, "--", "ip", "monitor", "link", "address", "route")
 	m.cmd.Stdout, m.cmd.Stderr = f, f
 	if err := m.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.stop)
 	Within(t, 10*time.Second, "ip monitor to listen", func() error {
-		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", m.cmd.Process.Pid))
-		for _, fd := range fds {
-			if to, _ := os.Readlink(fd); strings.HasPrefix(to, "socket:") && m.bound() {
+		table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/netlink", m.cmd.Process.Pid))
+		for line := range strings.Lines(string(table)) {
+			f := strings.Fields(line) // sk, protocol, port, groups, …
+			if len(f) > 3 && f[1] == "0" && f[2] == strconv.Itoa(m.cmd.Process.Pid) && f[3] != "00000000" {
 				return nil
 			}
 		}
-		return errors.New("it has no socket")
+		return fmt.Errorf("it has joined no group: %w\n%s", err, table)
 	})
 	return m
-}
-
-// bound tells whether the process has joined groups: its netlink socket is then
-// in /proc/PID/net/netlink with them.
-func (m *Monitor) bound() bool {
-	table, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/netlink", m.cmd.Process.Pid))
-	for line := range strings.Lines(string(table)) {
-		f := strings.Fields(line) // sk Eth Pid Groups …
-		if len(f) > 3 && f[1] == "0" && f[2] == fmt.Sprint(m.cmd.Process.Pid) && f[3] != "00000000" {
-			return true
-		}
-	}
-	return false
 }
 
 func (m *Monitor) stop() {
@@ -179,29 +172,26 @@ func (m *Monitor) stop() {
 	_ = m.cmd.Wait()
 }
 
-// Lines makes a change that must be seen (a link of its own comes), so that
-// nothing is on its way any more, ends the monitor and returns what it saw before.
-func (m *Monitor) Lines(t *testing.T, mark func()) []string {
+// Changes ends the monitor and returns the lines of all that changed since it
+// was started. It makes a change itself, and so knows when it has seen all.
+func (m *Monitor) Changes(t *testing.T) []string {
 	t.Helper()
-	before := m.read(t)
-	mark()
-	Within(t, 10*time.Second, "ip monitor to see a change that was made", func() error {
-		if m.read(t) == before {
-			return fmt.Errorf("it has seen %q", before)
+	Command(t, "nsenter --net="+m.netns+" -- ip link add "+markLink+" type bridge")
+	var changes []string
+	Within(t, 10*time.Second, "ip monitor to see the link "+markLink, func() error {
+		b, err := os.ReadFile(m.log)
+		if err != nil {
+			return err
 		}
+		before, _, found := strings.Cut(string(b), markLink)
+		if !found {
+			return fmt.Errorf("it has seen %q", b)
+		}
+		changes = strings.Split(before, "\n")
+		changes = changes[:len(changes)-1] // the begin of the mark's own line
 		return nil
 	})
 	m.stop()
-	if before == "" {
-		return nil
-	}
-	return strings.Split(strings.TrimSpace(before), "\n")
-}
-
-func (m *Monitor) read(t *testing.T) string {
-	b, err := os.ReadFile(m.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	Command(t, "nsenter --net="+m.netns+" -- ip link del "+markLink)
+	return changes
 }

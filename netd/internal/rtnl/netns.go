@@ -31,22 +31,36 @@ func CreateNetns(path string) error {
 	}
 	_ = f.Close()
 	done := make(chan error, 1)
-	go func() {
-		// The thread is left in the new namespace, so it is never unlocked: it
-		// ends with this goroutine.
-		runtime.LockOSThread()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- err
-			return
-		}
-		self := fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())
-		done <- unix.Mount(self, path, "", unix.MS_BIND, "")
-	}()
+	go func() { done <- bindNewNetns(path) }()
 	if err := <-done; err != nil {
 		_ = os.Remove(path)
 		return fmt.Errorf("create namespace %s: %w", path, err)
 	}
 	return nil
+}
+
+// bindNewNetns takes its thread into a new namespace, binds that to path and
+// goes back. It does not leave the thread to die in there: were it the process'
+// first one, Go would park it instead, and it would hold the namespace for ever.
+func bindNewNetns(path string) error {
+	const current = "/proc/thread-self/ns/net"
+	runtime.LockOSThread()
+	own, err := os.Open(current)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer func() { _ = own.Close() }()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	bound := unix.Mount(current, path, "", unix.MS_BIND, "")
+	if err := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); err != nil {
+		return errors.Join(bound, fmt.Errorf("go back: %w", err)) // The thread stays locked: nobody else may run on it.
+	}
+	runtime.UnlockOSThread()
+	return bound
 }
 
 // DeleteNetns unbinds and removes the namespace; it is no error if there is

@@ -1,0 +1,324 @@
+//go:build net
+
+package rtnl_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"netd/netd/internal/ownnet"
+	"netd/netd/internal/rtnl"
+)
+
+func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
+
+// protocol is one that nobody else uses.
+const protocol = 121
+
+func open(t *testing.T) *rtnl.Conn {
+	t.Helper()
+	c, err := rtnl.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// uplink makes a veth pair with carrier and 10.0.1.11/24, and returns its link.
+func uplink(t *testing.T, c *rtnl.Conn) rtnl.Link {
+	t.Helper()
+	for _, line := range []string{
+		"ip link add up0 type veth peer name peer0", "ip link set peer0 up", "ip link set up0 up",
+		"ip addr add 10.0.1.11/24 dev up0",
+	} {
+		ownnet.Command(t, line)
+	}
+	var l rtnl.Link
+	ownnet.Within(t, 5*time.Second, "carrier on up0", func() (err error) {
+		if l, err = c.LinkByName("up0"); err == nil && !l.Carrier {
+			err = errors.New("no carrier")
+		}
+		return err
+	})
+	return l
+}
+
+func equal[T any](t *testing.T, what string, want, got T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := open(t)
+		l := uplink(t, c)
+		ownnet.Command(t, "ip route add 10.9.0.0/16 via 10.0.1.1 proto static metric 5")
+		routes := []rtnl.Route{
+			{Prefix: pfx("0.0.0.0/0"), Gateway: ip("10.0.1.1"), Link: l.Index, Protocol: protocol, Metric: 7},
+			{Prefix: pfx("10.64.1.0/26"), Blackhole: true, Protocol: protocol, Metric: 7},
+			{Prefix: pfx("10.64.1.3/32"), Link: l.Index, Protocol: protocol, Metric: 7},
+			{Prefix: pfx("10.64.2.0/26"), Gateway: ip("10.0.1.12"), Link: l.Index, Source: ip("10.0.1.11"), Protocol: protocol, Metric: 7},
+			{Prefix: pfx("10.64.3.0/26"), Gateway: ip("192.0.2.1"), Onlink: true, Link: l.Index, Protocol: protocol, Metric: 7},
+		}
+		for _, r := range routes {
+			must(t, c.ReplaceRoute(r))
+		}
+		have, err := c.Routes(protocol)
+		must(t, err)
+		equal(t, "routes of our protocol only, as they were given", routes, have)
+
+		moved := routes[3]
+		moved.Gateway = ip("10.0.1.1")
+		must(t, c.ReplaceRoute(moved))
+		if have, err = c.Routes(protocol); err != nil || len(have) != len(routes) || have[3] != moved {
+			t.Errorf("after a replacement: %v, %v, want %v in its place", have, err, moved)
+		}
+		if err := c.ReplaceRoute(rtnl.Route{Prefix: pfx("10.64.9.0/26"), Gateway: ip("203.0.113.1"), Link: l.Index, Protocol: protocol}); err == nil ||
+			!strings.Contains(err.Error(), "replace route 10.64.9.0/26 via 203.0.113.1 dev #") {
+			t.Errorf("a next hop that is not on the link: %v, want an error that names the route", err)
+		}
+		have, err = c.Routes(protocol)
+		must(t, err)
+		for range 2 { // The second time they are gone already.
+			for _, r := range have {
+				must(t, c.DeleteRoute(r))
+			}
+		}
+		if have, err = c.Routes(protocol); err != nil || len(have) != 0 {
+			t.Errorf("after deleting all: %v, %v", have, err)
+		}
+		if out := ownnet.Command(t, "ip route show 10.9.0.0/16"); !strings.Contains(out, "10.0.1.1") {
+			t.Errorf("another protocol's route is gone: %q", out)
+		}
+	})
+}
+
+func TestLookup(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := open(t)
+		l := uplink(t, c)
+		must(t, c.ReplaceRoute(rtnl.Route{Prefix: pfx("10.64.2.0/26"), Gateway: ip("10.0.1.12"), Link: l.Index, Protocol: protocol}))
+		for to, want := range map[string]rtnl.Hop{
+			"10.0.1.1":  {Link: l.Index, Source: ip("10.0.1.11")},
+			"10.64.2.9": {Link: l.Index, Gateway: ip("10.0.1.12"), Source: ip("10.0.1.11")},
+		} {
+			got, err := c.Lookup(ip(to))
+			must(t, err)
+			equal(t, "way to "+to, want, got)
+		}
+		if _, err := c.Lookup(ip("192.0.2.1")); err == nil || !strings.Contains(err.Error(), "192.0.2.1: network is unreachable") {
+			t.Errorf("no route: %v", err)
+		}
+	})
+}
+
+func TestLinksAndAddresses(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := open(t)
+		l := uplink(t, c)
+		must(t, c.ReplaceAddress(l.Index, pfx("10.0.9.1/32")))
+		must(t, c.ReplaceAddress(l.Index, pfx("10.0.9.1/32")))
+		have, err := c.Addresses(l.Index)
+		must(t, err)
+		equal(t, "addresses", []rtnl.Address{{Prefix: pfx("10.0.1.11/24"), Link: l.Index}, {Prefix: pfx("10.0.9.1/32"), Link: l.Index}}, have)
+		must(t, c.DeleteAddress(l.Index, pfx("10.0.9.1/32")))
+		must(t, c.DeleteAddress(l.Index, pfx("10.0.9.1/32")))
+		if have, err = c.Addresses(0); err != nil || len(have) != 1 {
+			t.Errorf("all addresses: %v, %v, want the uplink's one", have, err)
+		}
+
+		must(t, c.SetMTU(l.Index, 1400))
+		must(t, c.Rename(l.Index, "uplink0")) // It is up, which old kernels refuse.
+		must(t, c.SetUp(l.Index))
+		links, err := c.Links()
+		must(t, err)
+		names := map[string]rtnl.Link{}
+		for _, l := range links {
+			names[l.Name] = l
+		}
+		got := names["uplink0"]
+		if got.Index != l.Index || got.MTU != 1400 || !got.Up || got.Kind != "veth" || !cmp.Equal(got.MAC, l.MAC) {
+			t.Errorf("link: %+v, want #%d uplink0, veth, up, MTU 1400, %s", got, l.Index, l.MAC)
+		}
+		if _, err := c.LinkByName("up0"); !rtnl.IsNotExist(err) || !strings.Contains(err.Error(), "up0") {
+			t.Errorf("old name: %v, want that it does not exist", err)
+		}
+		must(t, c.SetNeighbour(l.Index, ip("10.0.1.1"), net.HardwareAddr{2, 0, 0, 0, 0, 1}))
+		if out := ownnet.Command(t, "ip neigh show dev uplink0"); !strings.Contains(out, "10.0.1.1 lladdr 02:00:00:00:00:01 PERMANENT") {
+			t.Errorf("neighbours: %q", out)
+		}
+		must(t, c.DeleteLink("uplink0"))
+		must(t, c.DeleteLink("uplink0"))
+		for what, err := range map[string]error{"up": c.SetUp(l.Index), "mtu": c.SetMTU(l.Index, 1500), "address": c.ReplaceAddress(l.Index, pfx("10.0.1.2/24"))} {
+			if !rtnl.IsNotExist(err) {
+				t.Errorf("set %s of a link that is gone: %v, want that it does not exist", what, err)
+			}
+		}
+	})
+}
+
+func TestVethAndNetns(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := open(t)
+		own, err := os.Readlink("/proc/thread-self/ns/net")
+		must(t, err)
+		path := "/run/netns/web-0"
+		must(t, rtnl.CreateNetns(path))
+		if now, _ := os.Readlink("/proc/thread-self/ns/net"); now != own || !rtnl.NetnsExists(path) {
+			t.Errorf("own namespace is %s, was %s; the new one exists: %v", now, own, rtnl.NetnsExists(path))
+		}
+		if err := rtnl.CreateNetns(path); !errors.Is(err, os.ErrExist) {
+			t.Errorf("create it again: %v, want that it exists", err)
+		}
+		must(t, c.AddVeth("pod0", "web-0", "eth0", path, 1480))
+		in, err := rtnl.OpenAt(path)
+		must(t, err)
+		eth, err := in.LinkByName("eth0")
+		must(t, err)
+		host, err := c.LinkByName("pod0")
+		must(t, err)
+		if host.Alias != "web-0" || host.MTU != 1480 || host.Kind != "veth" || eth.MTU != 1480 || eth.Kind != "veth" {
+			t.Errorf("pair: %+v and %+v", host, eth)
+		}
+		if err := c.AddVeth("pod0", "web-0", "eth1", path, 1480); err == nil || !strings.Contains(err.Error(), "add veth pod0") {
+			t.Errorf("same name again: %v", err)
+		}
+		in.Close()
+		must(t, rtnl.DeleteNetns(path))
+		must(t, rtnl.DeleteNetns(path))
+		if _, err := rtnl.OpenAt(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("open a deleted namespace: %v", err)
+		}
+		ownnet.Within(t, 10*time.Second, "the pair to go with its namespace", func() error {
+			if _, err := c.LinkByName("pod0"); !rtnl.IsNotExist(err) {
+				return fmt.Errorf("it is there; namespaces of our threads: %s", threads())
+			}
+			return nil
+		})
+		plain := filepath.Join(t.TempDir(), "left-by-a-power-cut")
+		must(t, os.WriteFile(plain, nil, 0o444))
+		if rtnl.NetnsExists(plain) {
+			t.Error("a plain file is taken for a namespace")
+		}
+		must(t, rtnl.DeleteNetns(plain))
+		if _, err := os.Stat(plain); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("plain file after DeleteNetns: %v", err)
+		}
+	})
+}
+
+// threads are the namespaces that this process' threads are in.
+func threads() string {
+	var all []string
+	tasks, _ := filepath.Glob("/proc/self/task/*/ns/net")
+	for _, task := range tasks {
+		ns, _ := os.Readlink(task)
+		all = append(all, task+" "+ns)
+	}
+	return strings.Join(all, "\n")
+}
+
+// A kernel without ipip is told apart from other errors; one with it makes the link.
+func TestIPIP(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := open(t)
+		err := c.AddIPIP("t0", ip("10.0.1.11"), 1480)
+		if rtnl.IsNotSupported(err) {
+			if !strings.Contains(err.Error(), "add ipip link t0 local 10.0.1.11") {
+				t.Errorf("no ipip: %v", err)
+			}
+			return
+		}
+		must(t, err)
+		l, err := c.LinkByName("t0")
+		if err != nil || l.Kind != "ipip" || l.Local != ip("10.0.1.11") || !l.PMTUDiscovery || l.TTL != 64 || l.MTU != 1480 {
+			t.Errorf("ipip link: %+v, %v", l, err)
+		}
+	})
+}
+
+func TestWatch(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := open(t)
+		l := uplink(t, c)
+		ctx, cancel := context.WithCancel(t.Context())
+		woken := make(chan struct{}, 1000)
+		ended := make(chan error, 1)
+		go func() { ended <- rtnl.Watch(ctx, protocol, func() { woken <- struct{}{} }) }()
+		wakes := func(what string, change func()) {
+			t.Helper()
+			ownnet.Within(t, 10*time.Second, "a wake-up by "+what, func() error {
+				change()
+				select {
+				case <-woken:
+					return nil
+				case <-time.After(200 * time.Millisecond):
+					return errors.New("none")
+				}
+			})
+			// What else the change has caused: the kernel tells of carriers once a second.
+			for quiet := false; !quiet; {
+				select {
+				case <-woken:
+				case <-time.After(1200 * time.Millisecond):
+					quiet = true
+				}
+			}
+		}
+		flip := map[bool]string{false: "add", true: "del"}
+		there := false
+		toggle := func(line string) func() {
+			return func() {
+				ownnet.Command(t, strings.Replace(line, "VERB", flip[there], 1))
+				there = !there
+			}
+		}
+		wakes("an alien route", toggle("ip route VERB 10.9.0.0/16 via 10.0.1.1"))
+		there = false
+		wakes("an address", toggle("ip addr VERB 10.0.7.1/24 dev up0"))
+		there = false
+		wakes("a link", toggle("ip link VERB br9 type bridge"))
+
+		own := rtnl.Route{Prefix: pfx("10.64.2.0/26"), Gateway: ip("10.0.1.1"), Link: l.Index, Protocol: protocol}
+		must(t, c.ReplaceRoute(own))
+		select {
+		case <-woken:
+			t.Error("our own new route wakes us")
+		case <-time.After(300 * time.Millisecond):
+		}
+		wakes("our route, taken away by someone", func() {
+			must(t, c.ReplaceRoute(own))
+			must(t, c.DeleteRoute(own))
+		})
+		cancel()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("Watch ended with %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("Watch does not end with its context")
+		}
+	})
+}
