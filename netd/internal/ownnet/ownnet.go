@@ -94,6 +94,10 @@ func furnish() error {
 			return fmt.Errorf("mount %s on %s: %w", m.kind, m.path, err)
 		}
 	}
+	// What IPv6 does with new links is no one's subject here.
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 
@@ -136,12 +140,21 @@ type Monitor struct {
 const markLink = "mark0"
 
 // Watch starts a monitor in this namespace, or in the one behind the path netns,
-// and waits until it listens.
+// and waits until it listens. Before, it waits for links to come to rest: the
+// kernel tells of a new carrier up to a second later.
 func Watch(t *testing.T, netns string) *Monitor {
 	t.Helper()
 	if netns == "" {
 		netns = "/proc/self/ns/net"
 	}
+	Within(t, 10*time.Second, "links to come to rest", func() error {
+		for line := range strings.Lines(Command(t, "nsenter --net="+netns+" -- ip -o link")) {
+			if strings.Contains(line, "UP,LOWER_UP>") && !strings.Contains(line, " state UP ") && !strings.Contains(line, "LOOPBACK") {
+				return errors.New(line)
+			}
+		}
+		return nil
+	})
 	m := &Monitor{netns: netns, log: filepath.Join(t.TempDir(), "monitor")}
 	f, err := os.Create(m.log)
 	if err != nil {
