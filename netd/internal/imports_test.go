@@ -1,0 +1,189 @@
+package internal_test
+
+import (
+	"cmp"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+)
+
+// owner says who may import a third-party library, and why nobody else.
+type owner struct {
+	library  string
+	packages []string
+	reason   string
+}
+
+// owners: the first library that is the beginning of an import decides.
+func owners() []owner {
+	return []owner{
+		{"github.com/osrg/gobgp", []string{"netd/internal/bgp"}, "GoBGP's types stay in bgp, which is the one place to change when its API does"},
+		{"github.com/vishvananda", []string{"netd/internal/rtnl"}, "rtnl repeats interrupted dumps and names what was attempted; a raw call does neither"},
+		{"github.com/google/nftables", []string{"netd/internal/policy"}, "the table netd is replaced as a whole, by policy"},
+		{"github.com/mdlayher/netlink", []string{"netd/internal/policy"}, "it is what google/nftables stands on; routes and links go by rtnl"},
+		{"github.com/containerd", []string{"containers", "firmware/bench"}, "containerd's API is containers' own, the daemon sees pods; bench builds ctr, to measure against"},
+		{"github.com/opencontainers", []string{"containers"}, "image and runtime formats are containers' own"},
+		{"github.com/BurntSushi/toml", []string{"netd/config"}, "what is configured is a config.Config, checked as a whole"},
+		{"go.etcd.io/bbolt", []string{"netd/internal/store", "containers"}, "store keeps netd's state; containers opens containerd's own databases"},
+		{"github.com/insomniacslk/dhcp", []string{"netd/internal/link"}, "a lease is link's"},
+	}
+}
+
+// ranks: a package imports what is below it. Packages of one rank do not know one
+// another.
+func ranks() map[string]int {
+	return map[string]int{
+		"netd/config": 0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
+		"netd/internal/link": 1, "netd/internal/pod": 1, "netd/internal/route": 1, "netd/internal/policy": 1,
+		"netd/internal/bgp": 1, "netd/internal/api": 1,
+		"netd/internal/daemon": 2, "netd/internal/cli": 2,
+		"netd": 3,
+	}
+}
+
+const rankReason = "packages import downwards only, and not their neighbours: the daemon translates between them"
+
+// edge is one import: a folder (from the top of the tree), and what it imports.
+type edge struct {
+	from, file, imports string
+}
+
+// offence returns what is wrong with an import, or "".
+func offence(e edge) string {
+	test := strings.HasSuffix(e.file, "_test.go")
+	within := func(dir string) bool { return e.from == dir || strings.HasPrefix(e.from, dir+"/") }
+	for _, o := range owners() {
+		if e.imports != o.library && !strings.HasPrefix(e.imports, o.library+"/") {
+			continue
+		}
+		if !slices.ContainsFunc(o.packages, within) {
+			return fmt.Sprintf("%s: imports %s, which belongs to %s: %s", e.file, e.imports, strings.Join(o.packages, " and "), o.reason)
+		}
+		return ""
+	}
+	to, own := strings.CutPrefix(e.imports, "netd/")
+	switch {
+	case !own:
+		return ""
+	case to == "netd/internal/ownnet" && !test:
+		return fmt.Sprintf("%s: imports %s, which is for tests only", e.file, e.imports)
+	case test:
+		return "" // A test may put together what the daemon does.
+	}
+	fromRank, known := ranks()[e.from]
+	toRank, ranked := ranks()[to]
+	switch {
+	case within("netd") && !known:
+		return fmt.Sprintf("%s: package %s has no rank: add it to this test and to HACKING.md", e.file, e.from)
+	case known && ranked && toRank >= fromRank:
+		return fmt.Sprintf("%s: imports %s, rank %d, from rank %d: %s", e.file, e.imports, toRank, fromRank, rankReason)
+	}
+	return ""
+}
+
+// tree reads the imports of all Go files, whatever their build tags.
+func tree(t *testing.T, top string) []edge {
+	t.Helper()
+	var edges []edge
+	err := filepath.WalkDir(top, func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && file != top && (strings.HasPrefix(d.Name(), ".") || slices.Contains([]string{"bin", "build", "testdata"}, d.Name())):
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(file) != ".go":
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(top, file)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			imports, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			edges = append(edges, edge{path.Dir(filepath.ToSlash(rel)), filepath.ToSlash(rel), imports})
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.imports, b.imports)) })
+	return edges
+}
+
+func TestImports(t *testing.T) {
+	edges := tree(t, "../..")
+	for _, e := range edges {
+		if wrong := offence(e); wrong != "" {
+			t.Error(wrong)
+		}
+	}
+	// Each rule is about something: an owner that does not import its library
+	// is a rule that has gone stale.
+	for _, o := range owners() {
+		for _, p := range o.packages {
+			if o.library != "github.com/mdlayher/netlink" && !slices.ContainsFunc(edges, func(e edge) bool {
+				return (e.from == p || strings.HasPrefix(e.from, p+"/")) && strings.HasPrefix(e.imports, o.library)
+			}) {
+				t.Errorf("%s owns %s and does not import it", p, o.library)
+			}
+		}
+	}
+	for p := range ranks() {
+		if !slices.ContainsFunc(edges, func(e edge) bool { return e.from == p }) {
+			t.Errorf("package %s has a rank and is not there", p)
+		}
+	}
+}
+
+// The rules detect what they are for.
+func TestOffences(t *testing.T) {
+	tests := []struct {
+		edge edge
+		want string
+	}{
+		{edge{"netd/internal/daemon", "netd/internal/daemon/x.go", "github.com/osrg/gobgp/v4/api"},
+			"netd/internal/daemon/x.go: imports github.com/osrg/gobgp/v4/api, which belongs to netd/internal/bgp: " + owners()[0].reason},
+		{edge{"netd/internal/pod", "netd/internal/pod/x_test.go", "github.com/vishvananda/netlink"},
+			"netd/internal/pod/x_test.go: imports github.com/vishvananda/netlink, which belongs to netd/internal/rtnl: " + owners()[1].reason},
+		{edge{"firmware/lab", "firmware/lab/x.go", "github.com/BurntSushi/toml"},
+			"firmware/lab/x.go: imports github.com/BurntSushi/toml, which belongs to netd/config: " + owners()[6].reason},
+		{edge{"netd/internal/daemon", "netd/internal/daemon/x.go", "go.etcd.io/bbolt"},
+			"netd/internal/daemon/x.go: imports go.etcd.io/bbolt, which belongs to netd/internal/store and containers: " + owners()[7].reason},
+		{edge{"netd/internal/pod", "netd/internal/pod/x.go", "netd/netd/internal/route"},
+			"netd/internal/pod/x.go: imports netd/netd/internal/route, rank 1, from rank 1: " + rankReason},
+		{edge{"netd/internal/rtnl", "netd/internal/rtnl/x.go", "netd/netd/internal/daemon"},
+			"netd/internal/rtnl/x.go: imports netd/netd/internal/daemon, rank 2, from rank 0: " + rankReason},
+		{edge{"netd/internal/link", "netd/internal/link/x.go", "netd/netd/internal/ownnet"},
+			"netd/internal/link/x.go: imports netd/netd/internal/ownnet, which is for tests only"},
+		{edge{"netd/internal/util", "netd/internal/util/x.go", "netd/netd/config"},
+			"netd/internal/util/x.go: package netd/internal/util has no rank: add it to this test and to HACKING.md"},
+		{edge{"netd/internal/bgp", "netd/internal/bgp/x.go", "github.com/osrg/gobgp/v4/api"}, ""},
+		{edge{"containers", "containers/x.go", "go.etcd.io/bbolt"}, ""},
+		{edge{"containers/archive", "containers/archive/x.go", "github.com/opencontainers/go-digest"}, ""},
+		{edge{"netd/internal/daemon", "netd/internal/daemon/x.go", "netd/containers"}, ""},
+		{edge{"netd/internal/pod", "netd/internal/pod/x_test.go", "netd/netd/internal/link"}, ""},
+		{edge{"netd/internal/pod", "netd/internal/pod/x.go", "netd/netd/internal/rtnl"}, ""},
+	}
+	for _, tt := range tests {
+		if diff := gocmp.Diff(tt.want, offence(tt.edge)); diff != "" {
+			t.Errorf("%s importing %s (-want +got):\n%s", tt.edge.from, tt.edge.imports, diff)
+		}
+	}
+}
