@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -51,6 +52,25 @@ func newDisk(t *testing.T, ctx context.Context, board string) string {
 		t.Fatal(err)
 	}
 	return disk
+}
+
+func host(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// newNetns is the other end of gw-a's uplink: a tap in a namespace.
+func newNetns(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("qemutest-%d", os.Getpid())
+	host(t, "ip", "netns", "add", name)
+	t.Cleanup(func() { host(t, "ip", "netns", "del", name) })
+	host(t, "ip", "-n", name, "tuntap", "add", "port0", "mode", "tap")
+	host(t, "ip", "-n", name, "addr", "add", "10.0.1.1/24", "dev", "port0")
+	host(t, "ip", "-n", name, "link", "set", "port0", "up")
+	return name
 }
 
 // shortDir is for sockets: t.TempDir's path may be too long for them.
@@ -108,8 +128,18 @@ func TestBoardFromPowerOnToPowerOff(t *testing.T) {
 	for _, board := range []string{"qemu-x86_64", "qemu-arm64"} {
 		t.Run(board, func(t *testing.T) {
 			disk := newDisk(t, t.Context(), board)
-			m := startBoard(t, Options{Board: filepath.Join(root, "board", board), Disk: disk, Dir: shortDir(t), Serial: "SN-1"})
+			netns := newNetns(t)
+			m := startBoard(t, Options{
+				Board: filepath.Join(root, "board", board), Disk: disk, Dir: shortDir(t), Serial: "SN-1",
+				Netns: netns, NICs: []NIC{{MAC: "02:00:00:00:00:01", Tap: "port0"}},
+			})
 			login(t, m)
+			t.Run("port", func(t *testing.T) {
+				host(t, "ip", "netns", "exec", netns, "ping", "-q", "-c", "1", "-w", "30", "10.0.1.11")
+				if got := mustRun(t, m, "cat /sys/class/dmi/id/product_serial /sys/class/net/uplink0/address"); got != "SN-1\n02:00:00:00:00:01\n" {
+					t.Errorf("serial number and MAC address: got %q", got)
+				}
+			})
 			t.Run("userland", func(t *testing.T) { testUserland(t, m) })
 			t.Run("children come back", func(t *testing.T) { testChildren(t, m) })
 			mustRun(t, m, "echo kept >/data/kept; sync")
