@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 )
@@ -12,6 +14,9 @@ type Capture struct{ *Process }
 
 // Capture starts tcpdump on a link of the host and waits until it listens.
 func (h *Host) Capture(ctx context.Context, name, link, filter string) (*Capture, error) {
+	if err := os.Remove(h.Path("capture-" + name + ".log")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err // an earlier capture's packets would count as this one's
+	}
 	p, err := h.Start("capture-"+name, "tcpdump", "-i", link, "-n", "-l", "--immediate-mode", "-Z", "root", filter)
 	if err != nil {
 		return nil, err
