@@ -2,9 +2,11 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -17,6 +19,8 @@ type Lease struct {
 	Address netip.Prefix
 	Router  netip.Addr
 	DNS     []netip.Addr
+	// MTU in octets (RFC 2132 section 5.1); 0 if the server names none that can be.
+	MTU int
 	// Former is the address of the lease before, to be taken from the link.
 	Former netip.Prefix
 }
@@ -28,13 +32,23 @@ const (
 	dhcpPause = 2 * time.Second
 	// minRenew keeps a server with absurd lease times from keeping us busy.
 	minRenew = 5 * time.Second
+	// leastMTU and mostMTU are the configuration's own bounds.
+	leastMTU, mostMTU = 576, 9216
 )
 
+// client keeps one link's lease.
+type client struct {
+	link    string
+	log     *slog.Logger
+	changed func(Lease)
+	current Lease
+}
+
 // RunDHCP keeps a DHCPv4 lease for the named link and calls changed with each
-// new one, and with an empty one when it ran out, until ctx ends. The lease is
-// not released at the end: the address stays, as the routes do.
+// one that differs, and with an empty one when it is lost, until ctx ends. The
+// lease is not released at the end: the address stays, as the routes do.
 func RunDHCP(ctx context.Context, name string, log *slog.Logger, changed func(Lease)) error {
-	var current Lease
+	c := &client{link: name, log: log, changed: changed}
 	said := ""
 	for ctx.Err() == nil {
 		lease, err := acquire(ctx, name)
@@ -47,19 +61,39 @@ func RunDHCP(ctx context.Context, name string, log *slog.Logger, changed func(Le
 			continue
 		}
 		said = ""
-		next := parseLease(lease.ACK)
-		next.Former = current.Address
-		current = next
-		log.Info("DHCP lease", "link", name, "address", current.Address, "router", current.Router,
-			"time", lease.ACK.IPAddressLeaseTime(0))
-		changed(current)
-		keep(ctx, name, lease, log)
+		c.tell(lease.ACK)
+		reason := c.keep(ctx, lease)
 		if ctx.Err() == nil {
-			log.Warn("DHCP lease ran out", "link", name, "address", current.Address)
-			changed(Lease{Former: current.Address})
+			log.Warn("DHCP lease lost", "link", name, "address", c.current.Address, "reason", reason)
+			c.current = Lease{Former: c.current.Address}
+			changed(c.current)
 		}
 	}
 	return ctx.Err()
+}
+
+// tell passes on what a server acknowledged, if it is news.
+func (c *client) tell(ack *dhcpv4.DHCPv4) {
+	next := parseLease(ack)
+	if next.Former = c.current.Address; !next.Former.IsValid() {
+		next.Former = c.current.Former
+	}
+	if next.Former == next.Address {
+		next.Former = netip.Prefix{}
+	}
+	if next.Address == c.current.Address && next.Router == c.current.Router && next.MTU == c.current.MTU && slices.Equal(next.DNS, c.current.DNS) {
+		return
+	}
+	c.current = next
+	c.log.Info("DHCP lease", "link", c.link, "address", next.Address, "router", next.Router, "mtu", next.MTU,
+		"time", ack.IPAddressLeaseTime(0))
+	c.changed(next)
+}
+
+// wanted are the options that we ask for.
+func wanted() dhcpv4.Modifier {
+	return dhcpv4.WithRequestedOptions(dhcpv4.OptionSubnetMask, dhcpv4.OptionRouter,
+		dhcpv4.OptionDomainNameServer, dhcpv4.OptionInterfaceMTU)
 }
 
 func acquire(ctx context.Context, name string) (*nclient4.Lease, error) {
@@ -70,38 +104,59 @@ func acquire(ctx context.Context, name string) (*nclient4.Lease, error) {
 	defer func() { _ = c.Close() }()
 	ctx, cancel := context.WithTimeout(ctx, dhcpTimeout)
 	defer cancel()
-	lease, err := c.Request(ctx)
+	lease, err := c.Request(ctx, wanted())
 	if err != nil {
 		return nil, fmt.Errorf("request DHCP lease on %s: %w", name, err)
 	}
 	return lease, nil
 }
 
-// keep renews the lease at half of its time (T1) and then again and again until
-// it runs out (RFC 2131 section 4.4.5), which ends keep.
-func keep(ctx context.Context, name string, lease *nclient4.Lease, log *slog.Logger) {
-	duration := lease.ACK.IPAddressLeaseTime(time.Hour)
-	end := time.Now().Add(duration)
-	for pause := duration / 2; time.Until(end) > 0; pause = time.Until(end) / 2 {
-		wait(ctx, max(pause, minRenew))
-		if ctx.Err() != nil {
-			return
+// keep renews the lease at T1 and then again and again until it runs out
+// (RFC 2131 section 4.4.5) or a server refuses it, and returns which it was.
+func (c *client) keep(ctx context.Context, lease *nclient4.Lease) string {
+	end, pause := times(lease)
+	for {
+		wait(ctx, min(max(pause, minRenew), time.Until(end)))
+		if ctx.Err() != nil || time.Until(end) <= 0 {
+			return "it ran out"
 		}
-		c, err := nclient4.New(name)
-		if err == nil {
-			attempt, cancel := context.WithTimeout(ctx, dhcpTimeout)
-			var renewed *nclient4.Lease
-			if renewed, err = c.Renew(attempt, lease); err == nil {
-				lease, duration = renewed, renewed.ACK.IPAddressLeaseTime(time.Hour)
-				end = time.Now().Add(duration)
-			}
-			cancel()
-			_ = c.Close()
+		renewed, err := renew(ctx, c.link, lease, end)
+		var refused *nclient4.ErrNak
+		switch {
+		case err == nil:
+			lease = renewed
+			end, pause = times(lease)
+			c.tell(lease.ACK)
+			continue
+		case errors.As(err, &refused):
+			return refused.Error()
+		case ctx.Err() == nil:
+			c.log.Warn("DHCP lease not renewed; trying on until it runs out", "link", c.link, "end", end, "err", err)
 		}
-		if err != nil && ctx.Err() == nil {
-			log.Warn("DHCP lease not renewed; trying on until it runs out", "link", name, "end", end, "err", err)
-		}
+		pause = time.Until(end) / 2
 	}
+}
+
+// times are the end of a lease that was just given, and how long to wait before
+// it is to be renewed: the server's T1, or else half of it.
+func times(lease *nclient4.Lease) (end time.Time, renew time.Duration) {
+	duration := lease.ACK.IPAddressLeaseTime(time.Hour)
+	renew = lease.ACK.IPAddressRenewalTime(duration / 2)
+	if renew > duration {
+		renew = duration / 2
+	}
+	return time.Now().Add(duration), renew
+}
+
+func renew(ctx context.Context, name string, lease *nclient4.Lease, end time.Time) (*nclient4.Lease, error) {
+	c, err := nclient4.New(name)
+	if err != nil {
+		return nil, fmt.Errorf("open DHCP client on %s: %w", name, err)
+	}
+	defer func() { _ = c.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, min(dhcpTimeout, time.Until(end)))
+	defer cancel()
+	return c.Renew(ctx, lease, wanted())
 }
 
 func parseLease(ack *dhcpv4.DHCPv4) Lease {
@@ -120,6 +175,9 @@ func parseLease(ack *dhcpv4.DHCPv4) Lease {
 		if a, ok := netip.AddrFromSlice(d.To4()); ok {
 			l.DNS = append(l.DNS, a)
 		}
+	}
+	if mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, ack.Options); err == nil && leastMTU <= mtu && mtu <= mostMTU {
+		l.MTU = int(mtu)
 	}
 	return l
 }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -26,7 +27,8 @@ type Uplink struct {
 	Addresses []netip.Prefix
 	DHCP      bool
 	Router    netip.Addr
-	MTU       int
+	// MTU in octets. With DHCP it is what the link gets with a lease that names none.
+	MTU int
 }
 
 // State is what is there.
@@ -72,10 +74,16 @@ func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease) ([]State, error)
 			continue
 		}
 		wanted := slices.Clone(u.Addresses)
-		if lease, ok := leases[u.Name]; ok && u.DHCP {
+		lease := leases[u.Name]
+		switch {
+		case !u.DHCP:
+		case !lease.Address.IsValid():
+			u.MTU = found.MTU // Left alone until a server has been asked.
+		default:
 			wanted, states[i].Router = append(wanted, lease.Address), lease.Router
+			u.MTU = cmp.Or(lease.MTU, u.MTU)
 		}
-		if err := u.apply(k, *found, wanted, leases[u.Name].Former); err != nil {
+		if err := u.apply(k, *found, wanted, lease.Former); err != nil {
 			states[i].Problem = err.Error()
 		}
 		if err := states[i].read(k, found.Index); err != nil {
@@ -129,6 +137,9 @@ func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix, former netip
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
+	// Without this the kernel takes the new address away along with a former one
+	// of the same subnet (it is then a secondary of that).
+	errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/promote_secondaries", "1"))
 	for _, p := range wanted {
 		if !slices.Contains(have, rtnl.Address{Prefix: p, Link: l.Index}) {
 			errs = append(errs, k.ReplaceAddress(l.Index, p))

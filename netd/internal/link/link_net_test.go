@@ -1,0 +1,143 @@
+//go:build net
+
+package link_test
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"netd/netd/internal/link"
+	"netd/netd/internal/ownnet"
+	"netd/netd/internal/rtnl"
+)
+
+func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
+
+// wire makes link eth0 here, whose other end is tor0 with 10.0.1.1/24 in the
+// namespace tor.
+func wire(t *testing.T) *rtnl.Conn {
+	t.Helper()
+	for _, line := range []string{
+		"ip netns add tor", "ip link add eth0 type veth peer name tor0 netns tor",
+		"ip -n tor link set lo up", "ip -n tor link set tor0 up", "ip -n tor addr add 10.0.1.1/24 dev tor0",
+	} {
+		ownnet.Command(t, line)
+	}
+	c, err := rtnl.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func apply(t *testing.T, c *rtnl.Conn, u link.Uplink, leases map[string]link.Lease) link.State {
+	t.Helper()
+	states, err := link.Apply(c, []link.Uplink{u}, leases)
+	if err != nil || len(states) != 1 {
+		t.Fatalf("apply: %+v, %v", states, err)
+	}
+	return states[0]
+}
+
+func expect(t *testing.T, what string, want, got link.State) {
+	t.Helper()
+	opts := cmp.Options{
+		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+		cmpopts.IgnoreFields(link.State{}, "Index", "MAC", "Carrier"), cmpopts.EquateEmpty(),
+	}
+	if diff := cmp.Diff(want, got, opts); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+func TestStaticUplink(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := wire(t)
+		eth, err := c.LinkByName("eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := link.Uplink{
+			Name: "uplink0", MatchName: "eth0", MTU: 1400, Router: ip("10.0.1.1"),
+			Addresses: []netip.Prefix{pfx("10.0.1.11/24"), pfx("10.0.9.1/32")},
+		}
+		want := link.State{Name: "uplink0", MTU: 1400, Router: u.Router, Addresses: u.Addresses}
+		apply(t, c, u, nil)
+		ownnet.Within(t, 5*time.Second, "carrier", func() error {
+			if s := apply(t, c, u, nil); !s.Carrier || s.Index != eth.Index || s.MAC != eth.MAC.String() {
+				return errors.New("state " + s.MAC)
+			}
+			return nil
+		})
+		m := ownnet.Watch(t, "")
+		expect(t, "the second time", want, apply(t, c, u, nil))
+		u.MatchName, u.MatchMAC = "", eth.MAC
+		expect(t, "found by MAC address", want, apply(t, c, u, nil))
+		if got := m.Changes(t); len(got) > 0 {
+			t.Errorf("ip monitor saw\n%s", strings.Join(got, "\n"))
+		}
+		// An address that is not ours stays; what someone took away comes back.
+		ownnet.Command(t, "ip addr add 192.0.2.1/24 dev uplink0")
+		ownnet.Command(t, "ip addr del 10.0.1.11/24 dev uplink0")
+		ownnet.Command(t, "ip link set uplink0 down mtu 1500")
+		s := apply(t, c, u, nil)
+		if s.MTU != 1400 || s.Problem != "" || len(s.Addresses) != 3 {
+			t.Errorf("after meddling: %+v, want MTU 1400 and three addresses", s)
+		}
+		if _, err := c.LinkByName("eth0"); !rtnl.IsNotExist(err) {
+			t.Errorf("old name: %v", err)
+		}
+		u.Name, u.MatchMAC = "uplink9", []byte{2, 0, 0, 0, 0, 9}
+		expect(t, "no such MAC address", link.State{Name: "uplink9", Router: u.Router, Problem: "there is no link with MAC address 02:00:00:00:00:09"}, apply(t, c, u, nil))
+		u.MatchMAC, u.MatchName = nil, "eth7"
+		expect(t, "no such name", link.State{Name: "uplink9", Router: u.Router, Problem: "there is no link named eth7"}, apply(t, c, u, nil))
+	})
+}
+
+// What leases do to a link, without a server.
+func TestLeasedUplink(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := wire(t)
+		ownnet.Command(t, "ip link set eth0 mtu 1480")
+		u := link.Uplink{Name: "uplink0", MatchName: "eth0", MTU: 1500, DHCP: true}
+		none := link.State{Name: "uplink0", MTU: 1480, Problem: "no DHCP lease yet"}
+		expect(t, "before", none, apply(t, c, u, nil))
+
+		a, b := pfx("10.0.1.50/24"), pfx("10.0.1.51/24")
+		leases := map[string]link.Lease{"uplink0": {Address: a, Router: ip("10.0.1.1"), MTU: 1400}}
+		expect(t, "the server's MTU", link.State{Name: "uplink0", MTU: 1400, Addresses: []netip.Prefix{a}, Router: ip("10.0.1.1")}, apply(t, c, u, leases))
+		leases["uplink0"] = link.Lease{Address: b, Former: a}
+		expect(t, "another address, and no MTU", link.State{Name: "uplink0", MTU: 1500, Addresses: []netip.Prefix{b}}, apply(t, c, u, leases))
+		leases["uplink0"] = link.Lease{Former: b}
+		none.MTU = 1500
+		expect(t, "the lease is lost", none, apply(t, c, u, leases))
+	})
+}
+
+// A kernel without ipip is said in one line that tells what to do.
+func TestTunnel(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := wire(t)
+		err := link.ApplyTunnel(c, ip("10.0.1.11"), 1480)
+		if err != nil {
+			if !rtnl.IsNotSupported(err) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), `set encapsulation = "never"`) {
+				t.Errorf("tunnel: %v", err)
+			}
+		} else if err := link.ApplyTunnel(c, ip("10.0.1.12"), 1380); err != nil { // made anew
+			t.Error(err)
+		}
+		for range 2 {
+			if err := link.ApplyTunnel(c, netip.Addr{}, 0); err != nil {
+				t.Errorf("no tunnel wanted: %v", err)
+			}
+		}
+	})
+}
