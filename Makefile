@@ -12,7 +12,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 programs = $(addprefix bin/$(1)/,netd stage1 runc)
 go-build = CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check clean FORCE
+.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -58,6 +58,9 @@ check: deps ## formatting and vet, for every tier
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
 	go vet ./... && go vet -tags net ./... && go vet -tags vm ./... && go vet -tags board ./...
 
+bench: deps $(call programs,amd64) build/images/amd64/web.tar bin/bench/guest bin/bench/ctr ## ratios against named peers, measured in one run (root): JSON=FILE keeps all
+	go run ./firmware/bench --version $(VERSION) $(if $(JSON),--json $(JSON))
+
 clean: ## remove what was built; the cache of packages stays
 	rm -rf bin build
 
@@ -71,6 +74,12 @@ bin/%/stage1: FORCE
 # runc and containerd's shim are modules' own programs: they change with go.sum.
 bin/%/runc: containers/build.sh go.sum containers/runc/go.sum | deps
 	containers/build.sh $* bin/$*
+
+bin/bench/guest: FORCE
+	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ ./firmware/bench/guest
+
+bin/bench/ctr: go.sum
+	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ github.com/containerd/containerd/cmd/ctr
 
 bin/vmrun: FORCE
 	CGO_ENABLED=0 go build -o $@ ./firmware/qemutest/vmrun
