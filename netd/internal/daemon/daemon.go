@@ -40,6 +40,7 @@ type Daemon struct {
 	opts    Options
 	loaded  loaded
 	config  *config.Config
+	ports   []config.Port // of the board
 	started time.Time
 
 	kernel  *rtnl.Conn
@@ -54,6 +55,7 @@ type Daemon struct {
 	jobs    chan func() // work for the loop
 
 	podNets  map[string]pod.Pod
+	netsMTU  int // that podNets are known to have
 	leases   map[string]link.Lease
 	uplinks  []link.State
 	source   netip.Addr
@@ -97,7 +99,7 @@ func Run(ctx context.Context, o Options) error {
 // open reads what there is; it changes nothing but the guard.
 func open(o Options, l loaded) (*Daemon, error) {
 	d := &Daemon{
-		opts: o, loaded: l, config: l.config, started: time.Now(),
+		opts: o, loaded: l, config: l.config, ports: o.loadPorts(), started: time.Now(),
 		wake: make(chan struct{}, 1), jobs: make(chan func()),
 		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{},
 	}
@@ -280,10 +282,27 @@ func (d *Daemon) serveJobs(ctx context.Context, repair <-chan time.Time) bool {
 // repair looks after what no event tells of.
 func (d *Daemon) repair() {
 	d.repairGuard()
-	if d.store == nil {
-		if err := d.openStore(); err != nil {
-			d.opts.Log.Error("read the store", "err", err)
-		}
+	if d.store != nil {
+		return
+	}
+	if err := d.openStore(); err != nil {
+		d.opts.Log.Error("read the store", "err", err)
+	}
+	for _, p := range d.podNets { // They got by without it.
+		d.record(p)
+	}
+	if d.store != nil {
+		d.opts.Log.Info("the store is there again")
+	}
+}
+
+// record makes sure that the store knows the address that a pod has.
+func (d *Daemon) record(p pod.Pod) {
+	if known, ok := d.ipam.Lookup(p.Name); ok && known == p.Address {
+		return
+	}
+	if err := d.ipam.Claim(p.Name, p.Address); err != nil {
+		d.opts.Log.Error("a pod was found with an address that is not recorded", "pod", p.Name, "err", err)
 	}
 }
 
@@ -350,11 +369,7 @@ func (d *Daemon) adopt() error {
 		case !p.Address.IsValid():
 			continue // Half made: its workload makes it whole.
 		}
-		if known, ok := d.ipam.Lookup(p.Name); !ok || known != p.Address {
-			if err := d.ipam.Claim(p.Name, p.Address); err != nil {
-				d.opts.Log.Error("a pod was found with an address that is not recorded", "pod", p.Name, "err", err)
-			}
-		}
+		d.record(p)
 		d.podNets[p.Name] = p
 	}
 	for _, name := range d.ipam.Pods() {

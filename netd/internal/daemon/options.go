@@ -27,6 +27,9 @@ type Options struct {
 	NetnsDir string
 	// ContainerdSocket, ImageDir, Shim and Runc are for the workloads.
 	ContainerdSocket, ImageDir, Shim, Runc string
+	// FactoryFile is the image's configuration, BoardFile has the labels of the
+	// ports.
+	FactoryFile, BoardFile string
 	// Appliance: this agent owns the whole box, host name and console password too.
 	Appliance bool
 	// Device overrides the name by which [[device]] tables are matched.
@@ -37,15 +40,16 @@ type Options struct {
 
 // Places on a gateway.
 const (
-	DefaultDataDir  = "/data/netd"
-	DefaultRunDir   = "/run/netd"
-	DefaultNetnsDir = "/run/netns"
-	factoryFile     = "/run/netd/slot/netd.toml"
+	DefaultDataDir     = "/data/netd"
+	DefaultRunDir      = "/run/netd"
+	DefaultNetnsDir    = "/run/netns"
+	DefaultFactoryFile = "/run/netd/slot/netd.toml"
 )
 
 func (o Options) withDefaults() Options {
 	for p, def := range map[*string]string{
 		&o.DataDir: DefaultDataDir, &o.RunDir: DefaultRunDir, &o.NetnsDir: DefaultNetnsDir,
+		&o.FactoryFile: DefaultFactoryFile, &o.BoardFile: config.BoardPath,
 	} {
 		if *p == "" {
 			*p = def
@@ -72,11 +76,11 @@ func (o Options) load(id config.Identity) (loaded, error) {
 	lastGood := filepath.Join(o.DataDir, "last-good.toml")
 	files := []string{o.ConfigFile, lastGood}
 	if o.ConfigFile == "" {
-		files = []string{filepath.Join(o.DataDir, "netd.toml"), lastGood, factoryFile}
+		files = []string{filepath.Join(o.DataDir, "netd.toml"), lastGood, o.FactoryFile}
 		// A box that nobody has configured by hand runs its factory file, also
 		// when an update has brought a new one.
 		if _, err := os.Stat(files[0]); errors.Is(err, os.ErrNotExist) {
-			files = []string{factoryFile, lastGood}
+			files = []string{o.FactoryFile, lastGood}
 		}
 	}
 	var l loaded

@@ -22,6 +22,7 @@ import (
 func (d *Daemon) reconcile(ctx context.Context) bool {
 	var errs []error
 	errs = append(errs, d.applyLinks())
+	errs = append(errs, d.resizePods())
 	errs = append(errs, d.speak(ctx))
 	errs = append(errs, d.listen(ctx))
 	res, err := d.program()
@@ -63,7 +64,7 @@ func (d *Daemon) applyLinks() error {
 	wanted := make([]link.Uplink, 0, len(d.config.Uplinks))
 	for _, u := range d.config.Uplinks {
 		wanted = append(wanted, link.Uplink{
-			Name: u.Name, MatchName: u.Match.Name, MatchMAC: u.Match.MAC, Addresses: u.Addresses,
+			Name: u.Name, MatchName: u.Match.Name, MatchMAC: d.matchMAC(u.Match), Addresses: u.Addresses,
 			DHCP: u.DHCP, Router: u.Router, MTU: u.MTU,
 		})
 	}
@@ -102,13 +103,36 @@ func (d *Daemon) tunnelled() bool {
 	return slices.ContainsFunc(d.config.Pools, func(p config.Pool) bool { return p.Mode != config.ModeNever })
 }
 
-// uplinkMTU is the smallest of the uplinks', in octets.
+// uplinkMTU is the smallest of the uplinks', in octets. One by DHCP has what its
+// link has: that is the lease's, or was left by the lease of an earlier life.
 func (d *Daemon) uplinkMTU() int {
 	mtu := 65535
-	for _, u := range d.config.Uplinks {
-		mtu = min(mtu, u.MTU)
+	for i, u := range d.config.Uplinks {
+		if u.DHCP && i < len(d.uplinks) && d.uplinks[i].MTU > 0 {
+			mtu = min(mtu, d.uplinks[i].MTU)
+		} else {
+			mtu = min(mtu, u.MTU)
+		}
 	}
 	return mtu
+}
+
+// resizePods gives the pods that are there another MTU when the uplinks' changes.
+func (d *Daemon) resizePods() error {
+	mtu := d.podMTU()
+	if mtu == d.netsMTU {
+		return nil
+	}
+	var errs []error
+	for _, p := range d.podNets {
+		if _, err := d.pods.Ensure(pod.Spec{Name: p.Name, Address: p.Address, MTU: mtu}); err != nil {
+			errs = append(errs, fmt.Errorf("pod %s: %w", p.Name, err))
+		}
+	}
+	if errs == nil {
+		d.netsMTU = mtu
+	}
+	return errors.Join(errs...)
 }
 
 // podMTU leaves room for the tunnel where one may be used.

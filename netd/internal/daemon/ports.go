@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"netd/netd/config"
+)
+
+// loadPorts reads what the board's sockets are called. A machine that no image
+// was built for has no such file.
+func (o Options) loadPorts() []config.Port {
+	if _, err := os.Stat(o.BoardFile); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	b, err := config.LoadBoard(o.BoardFile)
+	if err != nil {
+		o.Log.Error("the board's file is bad; uplinks can not be matched by the labels of its ports", "err", err)
+		return nil
+	}
+	return b.Ports
+}
+
+// matchMAC is the MAC address that an uplink's link is found by: its own match,
+// or that of the link at the port that it names by its label. It is nil for one
+// that is found by the kernel's name.
+func (d *Daemon) matchMAC(m config.LinkMatch) net.HardwareAddr {
+	for _, p := range d.ports {
+		if m.MAC != nil || p.Label != m.Name {
+			continue
+		}
+		mac, err := portMAC("/sys", p.Path)
+		if err == nil {
+			return mac
+		}
+		d.opts.Log.Debug("port of the board", "label", p.Label, "err", err)
+	}
+	return m.MAC
+}
+
+// portMAC returns the MAC address of the link whose device is the folder path
+// under sys/devices, or below it.
+func portMAC(sys, path string) (net.HardwareAddr, error) {
+	links, err := filepath.Glob(filepath.Join(sys, "class/net/*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		device, err := os.Readlink(l) // ../../devices/PATH/net/eth0
+		if err != nil || !strings.Contains(device+"/", "/devices/"+path+"/") {
+			continue // (class/net has files that are no links, such as bonding_masters)
+		}
+		text, err := os.ReadFile(filepath.Join(l, "address"))
+		if err != nil {
+			return nil, err
+		}
+		return net.ParseMAC(strings.TrimSpace(string(text)))
+	}
+	return nil, fmt.Errorf("no link at %s/devices/%s", sys, path)
+}
