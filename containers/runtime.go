@@ -195,7 +195,7 @@ func (r *Runtime) awaitSettled(ctx context.Context) error {
 			return nil
 		}
 		if first {
-			r.log.Warn("pods wait for containerd", "err", err)
+			r.log.Info("pods wait for containerd", "err", err)
 			nudge(r.changed)
 		}
 		if err := sleep(ctx, pollAway); err != nil {

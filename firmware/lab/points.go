@@ -141,11 +141,12 @@ func (l *Lab) large(ctx context.Context) (string, error) {
 	return fmt.Sprintf("web-0# %s\n%s\nweb-0# %s\n%s\n", fits, out, wide, refused), nil
 }
 
-// flow starts a ping of 10/s in a pod and returns how to end it.
+// flow starts a ping of 10/s in a pod and returns how to end it, which is some
+// seconds later: what is lost last should be seen too.
 func (b *Board) flow(ctx context.Context, to string) (func(context.Context) (string, error), error) {
 	_, err := b.Run(ctx, fmt.Sprintf("ip netns exec %s ping -i 0.1 -W 1 %s >/tmp/flow 2>&1 & echo $! >/tmp/flow.pid", pod, to))
 	return func(ctx context.Context) (string, error) {
-		out, err := b.Run(ctx, "kill -INT $(cat /tmp/flow.pid); sleep 1; tail -n 3 /tmp/flow")
+		out, err := b.Run(ctx, "sleep 3; kill -INT $(cat /tmp/flow.pid); sleep 1; tail -n 3 /tmp/flow")
 		if err != nil {
 			return "", err
 		}

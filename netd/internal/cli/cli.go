@@ -93,8 +93,8 @@ Ask the agent of this gateway (each takes --json and --socket PATH):
 		}
 	}
 	b.WriteString(`
-Roles (an appliance starts them itself):
-  netd init                         PID 1: mounts, modules, clock, children, power
+Roles (a gateway starts them itself):
+  netd init                         PID 1, where the image's own stage 1 is not: children, clock, power
   netd run [--config FILE]          the agent: links, pods, routes, BGP
   netd containerd                   containerd's server, with what pods need
   netd bgp --socket PATH            the BGP speaker, a child of netd run

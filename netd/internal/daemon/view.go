@@ -37,6 +37,10 @@ func (d *Daemon) publish() {
 		AS: d.config.BGP.AS, RouterID: d.config.BGP.RouterID, PodMTU: d.podMTU(),
 		Routes: map[string]int{}, Settled: d.settled, Problems: slices.Clone(d.problems),
 	}
+	// Stage 1 leaves this file when it had to put /data into memory.
+	if reason, err := os.ReadFile(filepath.Join(d.opts.RunDir, "data-failed")); err == nil {
+		v.status.Problems = append(v.status.Problems, "nothing survives a reboot: "+strings.TrimSpace(string(reason)))
+	}
 	if !v.status.RouterID.IsValid() {
 		v.status.RouterID = d.source
 	}

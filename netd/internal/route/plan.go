@@ -249,7 +249,7 @@ func (f *Facts) classify(c *Candidate, mode Mode) {
 		c.Reason = fmt.Sprintf("%s routes it: next hop %s is on the subnet of %s", c.Peer, c.NextHop, hop.Link)
 	case tunnel:
 		c.Kind, c.class, c.link = IPIP, 4, f.Tunnel
-		c.Reason = fmt.Sprintf("gateway %s is in another subnet, and the fabric is not used", name)
+		c.Reason = fmt.Sprintf("gateway %s is in another subnet, and no ToR offers the prefix", name)
 	default:
 		c.Reason = why
 	}
