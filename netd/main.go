@@ -123,7 +123,7 @@ func runSpeaker(ctx context.Context, args []string) error {
 	}); err != nil {
 		return err
 	}
-	return bgp.Serve(ctx, socket, logger())
+	return bgp.Serve(ctx, socket, os.Stderr)
 }
 
 func runContainerd(ctx context.Context, args []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"syscall"
@@ -24,7 +25,7 @@ var ErrLeave = errors.New("leaving for good")
 // then leaves without a NOTIFICATION, so that peers keep our routes for the
 // restart time (RFC 4724 section 4.2); if the cause is ErrLeave, with one, so
 // that they use them no longer.
-func Serve(ctx context.Context, socket string, log *slog.Logger) error {
+func Serve(ctx context.Context, socket string, log io.Writer) error {
 	// Whatever a peer makes of this process, it can not gain privileges by exec.
 	// The attribute is a thread's, so every thread needs it (prctl(2)).
 	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
@@ -33,12 +34,14 @@ func Serve(ctx context.Context, socket string, log *slog.Logger) error {
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove old socket: %w", err)
 	}
+	// GoBGP tells of every step of every session; its API can turn that on.
 	level := new(slog.LevelVar)
 	level.Set(slog.LevelWarn)
+	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
 	s := server.NewBgpServer(
 		server.GrpcListenAddress("unix://"+socket),
 		server.GrpcOption([]grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage)}),
-		server.LoggerOption(log, level),
+		server.LoggerOption(logger, level),
 	)
 	go s.Serve()
 	<-ctx.Done()
