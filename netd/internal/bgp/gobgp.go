@@ -20,6 +20,10 @@ const (
 	idleHold = 2 * time.Second
 )
 
+// globalIPv4 is IPv4 unicast in api.Global.Families, which counts GoBGP's own way
+// (oc.IntToAfiSafiTypeMap) and not by api.Family.
+const globalIPv4 = 0
+
 func ipv4() *api.Family {
 	return &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}
 }
@@ -29,6 +33,8 @@ func (c Config) start(ctx context.Context, client api.GoBgpServiceClient, restar
 	_, err := client.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
 		Asn: c.AS, RouterId: c.RouterID.String(), ListenPort: int32(c.Port),
 		ListenAddresses: []string{"0.0.0.0"},
+		// Otherwise it makes two tables of 2048 shards for each family there is: 10 MB.
+		Families:        []uint32{globalIPv4},
 		GracefulRestart: c.gracefulRestart(restarting),
 	}}, grpc.WaitForReady(true))
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -55,6 +56,7 @@ type Options struct {
 type Speaker struct {
 	opts    Options
 	changed chan struct{}
+	again   chan struct{} // a new configuration waits
 
 	mu         sync.Mutex // guards what follows
 	config     Config
@@ -69,8 +71,27 @@ type Speaker struct {
 // its start. restarting says that the routes of an earlier life are still in the
 // kernel, so peers may go on using us meanwhile.
 func New(o Options, c Config, originate []netip.Prefix, restarting bool) *Speaker {
-	return &Speaker{opts: o, config: c, originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1)}
+	return &Speaker{opts: o, config: c, originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1)}
 }
+
+// Configure gives the speaker another configuration, for which it is started
+// again with graceful restart. The same one changes nothing.
+func (s *Speaker) Configure(c Config) {
+	s.mu.Lock()
+	same := reflect.DeepEqual(s.config, c)
+	s.config = c
+	s.mu.Unlock()
+	if same {
+		return
+	}
+	select {
+	case s.again <- struct{}{}:
+	default:
+	}
+}
+
+// errAgain ends a life for a new configuration.
+var errAgain = errors.New("new configuration")
 
 // Changed is ready (once) when a new Snapshot may differ.
 func (s *Speaker) Changed() <-chan struct{} { return s.changed }
@@ -99,10 +120,14 @@ func (s *Speaker) Run(ctx context.Context) error {
 		if first && errors.Is(err, ErrConfig) {
 			return err
 		}
-		if time.Since(begin) > lastPause {
+		if time.Since(begin) > lastPause || errors.Is(err, errAgain) {
 			pause = firstPause
 		}
-		s.opts.Log.Error("the BGP speaker died; routes stay, and it is started again", "pause", pause, "err", err)
+		if errors.Is(err, errAgain) {
+			s.opts.Log.Info("the BGP speaker starts again, for its new configuration")
+		} else {
+			s.opts.Log.Error("the BGP speaker died; routes stay, and it is started again", "pause", pause, "err", err)
+		}
 		s.mu.Lock()
 		s.restarting = true
 		s.mu.Unlock()
@@ -138,6 +163,10 @@ func (s *Speaker) live(ctx context.Context) error {
 		ended = <-followed
 	case ended = <-followed:
 		cancel()
+	case <-s.again:
+		cancel()
+		<-followed
+		ended = errAgain
 	}
 	s.mu.Lock()
 	s.client, s.sent = nil, nil
@@ -155,7 +184,7 @@ func (s *Speaker) live(ctx context.Context) error {
 			dead = <-died
 		}
 	}
-	if errors.Is(ended, ErrConfig) {
+	if errors.Is(ended, ErrConfig) || errors.Is(ended, errAgain) {
 		return ended
 	}
 	return fmt.Errorf("%v (%w); its last words: %s", dead, ended, last)

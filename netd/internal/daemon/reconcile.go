@@ -74,20 +74,31 @@ func (d *Daemon) applyLinks() error {
 	}
 	d.logCarrier(states)
 	d.uplinks = states
-	d.source = netip.Addr{}
-	for _, u := range states {
-		if len(u.Addresses) > 0 && !d.source.IsValid() {
-			d.source = u.Addresses[0].Addr()
-		}
+	own := d.addresses()
+	if len(own) == 0 {
+		d.source = netip.Addr{}
+		return nil // No lease yet: what tunnel there is stays.
 	}
-	if !d.source.IsValid() {
-		return nil // No address yet: what tunnel there is stays.
-	}
+	d.source = own[0].Addr()
 	local := d.source
 	if !d.tunnelled() {
 		local = netip.Addr{}
 	}
 	return link.ApplyTunnel(d.kernel, local, d.uplinkMTU()-link.TunnelOverhead)
+}
+
+// addresses are the uplinks', as configured or leased, in their order: the first
+// is the gateway's. What the kernel has at the moment may be less, while a link
+// is being mended, and that must not move sessions and tunnel.
+func (d *Daemon) addresses() []netip.Prefix {
+	var own []netip.Prefix
+	for _, u := range d.config.Uplinks {
+		own = append(own, u.Addresses...)
+		if lease := d.leases[u.Name]; u.DHCP && lease.Address.IsValid() {
+			own = append(own, lease.Address)
+		}
+	}
+	return own
 }
 
 func (d *Daemon) logCarrier(states []link.State) {
@@ -180,6 +191,7 @@ func (d *Daemon) speak(ctx context.Context) error {
 			return err
 		}
 	}
+	d.speaker.Configure(d.speakerConfig()) // another address came by DHCP, say
 	return d.speaker.Originate(ctx, d.blocks())
 }
 

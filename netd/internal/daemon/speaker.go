@@ -10,13 +10,21 @@ import (
 	"netd/netd/internal/bgp"
 )
 
-// newSpeaker translates the configuration for package bgp.
+// newSpeaker makes the speaker; it is not started yet.
 func (d *Daemon) newSpeaker(restarting bool) (*bgp.Speaker, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
 	socket := filepath.Join(d.opts.RunDir, "bgp", "bgp.sock")
+	return bgp.New(bgp.Options{
+		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: d.opts.Log,
+	}, d.speakerConfig(), d.blocks(), restarting), nil
+}
+
+// speakerConfig translates the configuration for package bgp; it depends on the
+// uplinks' addresses too.
+func (d *Daemon) speakerConfig() bgp.Config {
 	b := d.config.BGP
 	c := bgp.Config{
 		AS: b.AS, RouterID: b.RouterID, Port: b.Port,
@@ -34,9 +42,7 @@ func (d *Daemon) newSpeaker(restarting bool) (*bgp.Speaker, error) {
 	for _, p := range b.GatewayPeers {
 		c.Peers = append(c.Peers, d.peer(p, true))
 	}
-	return bgp.New(bgp.Options{
-		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: d.opts.Log,
-	}, c, d.blocks(), restarting), nil
+	return c
 }
 
 func (d *Daemon) peer(p config.Peer, gateway bool) bgp.Peer {
@@ -50,11 +56,9 @@ func (d *Daemon) peer(p config.Peer, gateway bool) bgp.Peer {
 // else the gateway's. It is fixed, so that no tunnel and no pod address is ever
 // used by accident.
 func (d *Daemon) localFor(peer netip.Addr) netip.Addr {
-	for _, u := range d.uplinks {
-		for _, a := range u.Addresses {
-			if a.Contains(peer) {
-				return a.Addr()
-			}
+	for _, a := range d.addresses() {
+		if a.Contains(peer) {
+			return a.Addr()
 		}
 	}
 	return d.source
