@@ -27,6 +27,11 @@ func (h *Host) Bird(ctx context.Context, conf string) (*Bird, error) {
 		return nil, err
 	}
 	return b, Until(ctx, "BIRD on "+h.Name, func(ctx context.Context) error {
+		select {
+		case <-b.Done():
+			return hopeless{fmt.Errorf("BIRD ended: %w\n%s", b.Err(), b.Tail(5))}
+		default:
+		}
 		if _, err := os.Stat(b.socket); err != nil {
 			return fmt.Errorf("%w\n%s", err, b.Tail(5))
 		}

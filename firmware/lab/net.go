@@ -140,6 +140,9 @@ func (n *Net) Close() error {
 // untilAtMost bounds every wait: a machine that emulates others is slow, not hung.
 const untilAtMost = 2 * time.Minute
 
+// hopeless is an error that waiting does not mend.
+type hopeless struct{ error }
+
 // Until tries cond again and again until it returns nil, or ctx ends, or
 // untilAtMost has passed: the error then says what was waited for and what was
 // seen last.
@@ -152,6 +155,9 @@ func Until(ctx context.Context, what string, cond func(context.Context) error) e
 		err := cond(ctx)
 		if err == nil {
 			return nil
+		}
+		if errors.As(err, new(hopeless)) {
+			return fmt.Errorf("wait for %s: %w", what, err)
 		}
 		select {
 		case <-ctx.Done():

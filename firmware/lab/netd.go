@@ -43,7 +43,7 @@ func (n *Netd) Restart(ctx context.Context) error {
 	return Until(ctx, "netd on "+n.Host.Name, func(ctx context.Context) error {
 		select {
 		case <-n.Done():
-			return fmt.Errorf("netd ended: %w\n%s", n.Err(), n.Tail(5))
+			return hopeless{fmt.Errorf("netd ended: %w\n%s", n.Err(), n.Tail(5))}
 		default:
 		}
 		_, err := n.Ask(ctx, "status")
