@@ -34,7 +34,7 @@ func newTable(w io.Writer) table {
 
 // row begins with a column that is aligned to the left by hand.
 func (t table) row(first string, rest ...string) {
-	fmt.Fprintf(t.w, "  %-30s", first)
+	fmt.Fprintf(t.w, "  %-36s", first)
 	for _, cell := range rest {
 		fmt.Fprintf(t.w, "\t%s", cell)
 	}
@@ -112,7 +112,7 @@ Memory: %.2f  RSS of everything with ten pods, against the idle gateway; %.2f by
 count once. MiB.
 `, float64(with.RSS)/float64(all.RSS), float64(with.PSS)/float64(all.PSS))
 	t := newTable(w)
-	t.row("", "idle: processes", "RSS", "anonymous", "PSS", "ten pods: processes", "RSS", "anonymous", "PSS")
+	t.row("", "idle: number", "RSS", "anonymous", "PSS", "ten pods: number", "RSS", "anonymous", "PSS")
 	cells := func(u Usage) []string {
 		return []string{fmt.Sprint(u.Processes), kibi(u.RSS), kibi(u.Anon), kibi(u.PSS)}
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -40,7 +41,7 @@ type memory struct {
 
 // roles in the order of the table.
 func roles() []string {
-	return []string{"netd init", "netd run", "netd bgp", "netd containerd", "shim", "pod", "console"}
+	return []string{"netd init", "netd run", "netd bgp", "netd containerd", "shim", "pod", "console", "other"}
 }
 
 // settledMemory waits until the processes neither grow nor shrink.
@@ -107,8 +108,8 @@ func readProcesses() (map[int]*process, error) {
 	all := map[int]*process{}
 	for _, dir := range folders {
 		p, err := readProcess(dir)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, errKernelThread) {
-			continue // The first has just ended.
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) || errors.Is(err, errKernelThread) {
+			continue // The first two have just ended.
 		}
 		if err != nil {
 			return nil, err
@@ -139,13 +140,18 @@ func below(all map[int]*process, p *process) string {
 var errKernelThread = errors.New("a kernel thread")
 
 func readProcess(dir string) (*process, error) {
+	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+	if err != nil {
+		return nil, err
+	}
+	if len(line) == 0 {
+		return nil, errKernelThread
+	}
 	status, err := kilobytes(filepath.Join(dir, "status"))
 	if err != nil {
 		return nil, err
 	}
-	if status["VmRSS"] == 0 {
-		return nil, errKernelThread
-	}
+	// VmRSS in status lags behind by up to 64 pages a thread.
 	rollup, err := kilobytes(filepath.Join(dir, "smaps_rollup"))
 	if err != nil {
 		return nil, err
@@ -154,25 +160,23 @@ func readProcess(dir string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-	if err != nil {
-		return nil, err
-	}
 	pid, err := strconv.Atoi(filepath.Base(dir))
 	if err != nil {
 		return nil, err
 	}
 	p := &process{
-		pid: pid, parent: status["PPid"], role: roleOf(strings.Split(string(line), "\x00")),
-		rss: status["VmRSS"], anon: status["RssAnon"], pss: rollup["Pss"],
+		pid: pid, parent: status["PPid"], role: roleOf(pid, strings.Split(string(line), "\x00")),
+		rss: rollup["Rss"], anon: rollup["Anonymous"], pss: rollup["Pss"],
 	}
 	p.started, err = startOf(string(stat))
 	return p, err
 }
 
 // roleOf knows a process by its arguments; "" is one that is known by its parents.
-func roleOf(argv []string) string {
+func roleOf(pid int, argv []string) string {
 	switch program := filepath.Base(argv[0]); {
+	case pid == 1:
+		return "netd init"
 	case program == "netd" && len(argv) > 1:
 		return "netd " + argv[1]
 	case program == "containerd-shim-runc-v2":
