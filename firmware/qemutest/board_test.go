@@ -3,6 +3,7 @@
 package qemutest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"netd/firmware/gpt"
 	"netd/firmware/image"
 	"netd/netd/config"
 )
@@ -174,7 +176,50 @@ func TestBoardFromPowerOnToPowerOff(t *testing.T) {
 					t.Errorf("not in order:\n%s", m.console.end())
 				}
 			})
+			t.Run("torn state and data", func(t *testing.T) { testTornDisk(t, m, disk) })
 		})
+	}
+}
+
+// testTornDisk: the selector finds no state, and the data partition is no file
+// system any more. The board still boots slot A, and says what it has lost.
+func testTornDisk(t *testing.T, m *Machine, disk string) {
+	tear(t, disk, "state", "data")
+	if err := m.Restart(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	login(t, m)
+	if got := mustRun(t, m, "netd status"); !strings.Contains(got, "nothing survives a reboot") {
+		t.Errorf("netd status does not tell of the data partition:\n%s", got)
+	}
+	if got := mustRun(t, m, "findmnt -no FSTYPE /data 2>/dev/null || awk '$2 == \"/data\" {print $3}' /proc/mounts"); got != "tmpfs\n" {
+		t.Errorf("/data is a %q", got)
+	}
+	if err := m.PowerOff(within(t, 60*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tear overwrites the beginning of partitions, as a dying flash chip does.
+func tear(t *testing.T, disk string, labels ...string) {
+	t.Helper()
+	f, err := os.OpenFile(disk, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	table, err := gpt.Read(f, diskSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, label := range labels {
+		p, ok := table.ByLabel(label)
+		if !ok {
+			t.Fatalf("%s has no partition %s", disk, label)
+		}
+		if _, err := f.WriteAt(bytes.Repeat([]byte("torn"), 64<<10), p.Offset()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
