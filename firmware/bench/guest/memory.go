@@ -181,7 +181,7 @@ func roleOf(pid int, argv []string) string {
 		return "netd " + argv[1]
 	case program == "containerd-shim-runc-v2":
 		return "shim"
-	case program == "getty", program == "-sh":
+	case program == "getty", program == "login", program == "-sh":
 		return "console"
 	}
 	return ""
