@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // lockTimeout bounds the wait for the file's lock. There is one agent at a time
@@ -58,8 +59,8 @@ func (e tornError) Error() string { return e.reason }
 
 func torn(err error) bool {
 	var t tornError
-	return errors.As(err, &t) || errors.Is(err, bbolt.ErrInvalid) || errors.Is(err, bbolt.ErrChecksum) ||
-		errors.Is(err, bbolt.ErrVersionMismatch)
+	return errors.As(err, &t) || errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) ||
+		errors.Is(err, bolterrors.ErrVersionMismatch)
 }
 
 // open opens the file and reads every page of it once. bbolt panics on some
