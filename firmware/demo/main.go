@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	keep := flag.Bool("keep", false, "leave the lab up after the demo, until Ctrl-C")
 	version := flag.String("version", "unknown", "the `version` that the images say they are")
