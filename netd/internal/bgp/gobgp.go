@@ -250,10 +250,12 @@ func disconnectReason(s *api.PeerState) string {
 	if s.GetAdminState() == api.PeerState_ADMIN_STATE_PFX_CT {
 		return "sent more prefixes than max-prefixes"
 	}
+	if message := s.GetDisconnectMessage(); message != "" {
+		return message
+	}
 	reason := strings.TrimPrefix(s.GetDisconnectReason().String(), "DISCONNECT_REASON_")
 	if reason == "UNSPECIFIED" {
-		reason = ""
+		return ""
 	}
-	reason = strings.ToLower(strings.ReplaceAll(reason, "_", " "))
-	return strings.TrimSpace(strings.Join([]string{reason, s.GetDisconnectMessage()}, " "))
+	return strings.ToLower(strings.ReplaceAll(reason, "_", " "))
 }

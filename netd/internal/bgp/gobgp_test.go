@@ -96,12 +96,12 @@ func TestPeerState(t *testing.T) {
 		{"lost: End-of-RIB was for another life", &api.Peer{
 			State: &api.PeerState{
 				NeighborAddress: "10.0.2.13", SessionState: api.PeerState_SESSION_STATE_ACTIVE,
-				DisconnectReason: api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED, DisconnectMessage: "after 9 s",
+				DisconnectReason: api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED, DisconnectMessage: "hold-timer-expired",
 			},
 			Timers: timers, AfiSafis: family,
 		}, PeerState{
 			Name: "gw-c", Address: ip("10.0.2.13"), AS: 65103, Gateway: true, State: "Active", Since: at.Add(-time.Hour), Received: 12, Accepted: 2,
-			Reason: "hold timer expired after 9 s",
+			Reason: "hold-timer-expired",
 		}},
 		{"too many prefixes", &api.Peer{State: &api.PeerState{
 			NeighborAddress: "10.0.1.1", SessionState: api.PeerState_SESSION_STATE_IDLE, AdminState: api.PeerState_ADMIN_STATE_PFX_CT,

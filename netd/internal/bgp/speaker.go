@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -65,13 +66,14 @@ type Speaker struct {
 	client     api.GoBgpServiceClient
 	started    time.Time
 	restarting bool
+	losses     map[string]string // why sessions went down last, by address
 }
 
 // New makes a Speaker for the configuration, which originates the prefixes from
 // its start. restarting says that the routes of an earlier life are still in the
 // kernel, so peers may go on using us meanwhile.
 func New(o Options, c Config, originate []netip.Prefix, restarting bool) *Speaker {
-	return &Speaker{opts: o, config: c, originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1)}
+	return &Speaker{opts: o, config: c, originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), losses: map[string]string{}}
 }
 
 // Configure gives the speaker another configuration, for which it is started
@@ -278,9 +280,23 @@ func (s *Speaker) follow(ctx context.Context, client api.GoBgpServiceClient) err
 	})
 	for err == nil {
 		s.wake()
-		_, err = stream.Recv()
+		var e *api.WatchEventResponse
+		if e, err = stream.Recv(); err == nil {
+			s.noteLoss(e.GetPeer().GetPeer().GetState())
+		}
 	}
 	return fmt.Errorf("watch the speaker: %w", err)
+}
+
+// noteLoss keeps why a session went down: only the event tells.
+func (s *Speaker) noteLoss(p *api.PeerState) {
+	switch p.GetDisconnectReason() {
+	case api.PeerState_DISCONNECT_REASON_UNSPECIFIED, api.PeerState_DISCONNECT_REASON_IDLE_TIMER_EXPIRED:
+		return // not an end but a beginning
+	}
+	s.mu.Lock()
+	s.losses[p.GetNeighborAddress()] = disconnectReason(p)
+	s.mu.Unlock()
 }
 
 // Originate says which prefixes we announce: all of them. It may be called again
@@ -324,7 +340,7 @@ var ErrAway = errors.New("the BGP speaker is away")
 // to its end is an error, never a shorter one.
 func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 	s.mu.Lock()
-	client, config, started, originated := s.client, s.config, s.started, len(s.sent)
+	client, config, started, originated, losses := s.client, s.config, s.started, len(s.sent), maps.Clone(s.losses)
 	s.mu.Unlock()
 	if client == nil {
 		return Snapshot{}, ErrAway
@@ -334,6 +350,9 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		return client.ListPeer(ctx, &api.ListPeerRequest{})
 	}, func(r *api.ListPeerResponse) {
 		if p, ok := peerState(r.Peer, config.Peers, originated); ok {
+			if p.Reason == "" {
+				p.Reason = losses[p.Address.String()]
+			}
 			snap.Peers = append(snap.Peers, p)
 		}
 	})
