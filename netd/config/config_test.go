@@ -61,10 +61,10 @@ func TestLab(t *testing.T) {
 		BGP: BGP{
 			AS: 65103, RouterID: netip.MustParseAddr("10.0.2.13"), Port: 179,
 			HoldTime: 9 * time.Second, ConnectRetry: 5 * time.Second, RestartTime: 120 * time.Second,
-			Peers: []Peer{{"tor2", netip.MustParseAddr("10.0.2.1"), 65002, 10000}},
+			Peers: []Peer{{"tor2", netip.MustParseAddr("10.0.2.1"), 65002, 10000, nil}},
 			GatewayPeers: []Peer{
-				{"gw-a", netip.MustParseAddr("10.0.1.11"), 65101, 10000},
-				{"gw-b", netip.MustParseAddr("10.0.1.12"), 65102, 10000},
+				{"gw-a", netip.MustParseAddr("10.0.1.11"), 65101, 10000, nil},
+				{"gw-b", netip.MustParseAddr("10.0.1.12"), 65102, 10000, nil},
 			},
 		},
 		Pools: []Pool{{

@@ -141,8 +141,8 @@ env = { B = "3", C = "4" }
 		t.Errorf("uplinks (-want +got)\n%s", diff)
 	}
 	if diff := cmp.Diff([]Peer{
-		{"tor1", netip.MustParseAddr("10.0.0.1"), 65001, 5},
-		{"tor2", netip.MustParseAddr("10.0.0.2"), 65002, 10000},
+		{"tor1", netip.MustParseAddr("10.0.0.1"), 65001, 5, nil},
+		{"tor2", netip.MustParseAddr("10.0.0.2"), 65002, 10000, nil},
 	}, c.BGP.Peers, equal()); diff != "" {
 		t.Errorf("peers (-want +got)\n%s", diff)
 	}

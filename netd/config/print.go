@@ -58,10 +58,19 @@ func configPeers(raw []rawPeer) []Peer {
 	var ps []Peer
 	for _, p := range raw {
 		if !p.self {
-			ps = append(ps, Peer{Name: p.name.v, Address: p.address.v, AS: uint32(p.as.v), MaxPrefixes: uint32(p.maxPrefixes.v)})
+			ps = append(ps, Peer{
+				Name: p.name.v, Address: p.address.v, AS: uint32(p.as.v), MaxPrefixes: uint32(p.maxPrefixes.v), BFD: p.bfd.config(),
+			})
 		}
 	}
 	return ps
+}
+
+func (b *rawBFD) config() *BFD {
+	if b == nil {
+		return nil
+	}
+	return &BFD{MinTx: b.minTx.v, MinRx: b.minRx.v, Multiplier: int(b.multiplier.v)}
 }
 
 func (w rawWorkload) config() Workload {
@@ -132,6 +141,10 @@ func printPeers(p func(string, ...any), key string, peers []Peer) {
 	for _, r := range peers {
 		p("\n[[%s]]\nname = %s\naddress = %s\nas = %d\nmax-prefixes = %d",
 			key, quote(r.Name), quote(r.Address.String()), r.AS, r.MaxPrefixes)
+		if b := r.BFD; b != nil {
+			p("bfd = { min-tx = %s, min-rx = %s, multiplier = %d }",
+				quote(plainMilliseconds(b.MinTx)), quote(plainMilliseconds(b.MinRx)), b.Multiplier)
+		}
 	}
 }
 

@@ -52,7 +52,13 @@ type rawPeer struct {
 	address     val[netip.Addr]
 	as          val[int64]
 	maxPrefixes val[int64]
-	self        bool // a [[bgp.gateway]] that is this gateway
+	bfd         *rawBFD // nil: none
+	self        bool    // a [[bgp.gateway]] that is this gateway
+}
+
+type rawBFD struct {
+	minTx, minRx val[time.Duration]
+	multiplier   val[int64]
 }
 
 type rawPool struct {
@@ -190,7 +196,34 @@ func readPeer(t *table, name, address, as string) rawPeer {
 		address:     required(t, "address", ipv4(address)),
 		as:          required(t, "as", asNumber(as)),
 		maxPrefixes: withDefault(t, "max-prefixes", number(1, 10_000_000, "10000"), 10000),
+		bfd:         readBFD(t),
 	}
+}
+
+// readBFD reads bfd, which is a table, or true for one with the defaults.
+func readBFD(t *table) *rawBFD {
+	n := t.child("bfd", false)
+	on, isBool := n.scalar().(bool)
+	if n != nil && n.kind != aTable && !isBool {
+		t.r.add(isBad, n, n.src, `expected true, false or a table, e.g. bfd = { min-tx = "300ms", min-rx = "300ms", multiplier = 3 }`)
+	}
+	// Its keys are known all the same.
+	sub := &table{r: t.r, kind: join(t.kind, "bfd"), n: &node{kind: aTable}}
+	given := n != nil && n.kind == aTable
+	if given {
+		sub.n = n
+	}
+	defer sub.done()
+	interval := milliseconds(50*time.Millisecond, time.Minute, "300ms")
+	b := &rawBFD{
+		minTx:      withDefault(sub, "min-tx", interval, 300*time.Millisecond),
+		minRx:      withDefault(sub, "min-rx", interval, 300*time.Millisecond),
+		multiplier: withDefault(sub, "multiplier", number(1, 255, "3"), 3),
+	}
+	if given || on {
+		return b
+	}
+	return nil
 }
 
 func readPool(t *table) rawPool {

@@ -83,6 +83,18 @@ type Peer struct {
 	AS      uint32
 	// MaxPrefixes ends the session when the peer sends more: 1 to 10000000 (default 10000).
 	MaxPrefixes uint32
+	// BFD is nil if the session's path is not watched.
+	BFD *BFD
+}
+
+// BFD (RFC 5880) notices within MinRx (or the peer's own interval, if that is
+// longer) times the peer's multiplier that a peer can not be reached.
+type BFD struct {
+	// MinTx is the least interval between packets to send, MinRx the least that is
+	// accepted: whole milliseconds, 50 ms to 60 s (default 300 ms).
+	MinTx, MinRx time.Duration
+	// Multiplier is how many packets the peer must miss, 1 to 255 (default 3).
+	Multiplier int
 }
 
 // Mode says when a pool's traffic to other gateways is encapsulated.

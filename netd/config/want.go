@@ -210,6 +210,41 @@ func plainSeconds(d time.Duration) string {
 	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
 }
 
+// milliseconds is a time of whole milliseconds.
+func milliseconds(least, most time.Duration, eg string) want[time.Duration] {
+	what := fmt.Sprintf("a time from %s to %s in whole milliseconds", quote(least.String()), quote(plainSeconds(most)))
+	return want[time.Duration]{what, quote(eg), func(n *node) (time.Duration, *wrong) {
+		switch v := n.value.(type) {
+		case string:
+			d, err := time.ParseDuration(v)
+			switch {
+			case err != nil:
+				if i, err := strconv.ParseInt(v, 10, 32); err == nil {
+					return 0, millisecondsWithout(i, least, most)
+				}
+			case d >= least && d <= most && d%time.Millisecond == 0:
+				return d, nil
+			}
+		case int64:
+			return 0, millisecondsWithout(v, least, most)
+		}
+		return 0, &wrong{}
+	}}
+}
+
+// millisecondsWithout is for a number that lacks its unit.
+func millisecondsWithout(v int64, least, most time.Duration) *wrong {
+	if v < least.Milliseconds() || v > most.Milliseconds() {
+		return &wrong{why: "no unit"}
+	}
+	return &wrong{why: "no unit", eg: quote(strconv.FormatInt(v, 10) + "ms")}
+}
+
+// plainMilliseconds writes a time as milliseconds reads it.
+func plainMilliseconds(d time.Duration) string {
+	return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
+}
+
 // oneOf is a word out of a few.
 func oneOf[T ~string](words ...T) want[T] {
 	quoted := make([]string, len(words))

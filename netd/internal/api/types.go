@@ -66,6 +66,27 @@ type Peer struct {
 	Received uint64 `json:"received"`
 	Accepted uint64 `json:"accepted"`
 	Sent     uint64 `json:"sent"`
+	// BFD is nil if the session's path is not watched.
+	BFD *BFD `json:"bfd,omitempty"`
+}
+
+// BFD is what watches the path to a peer.
+type BFD struct {
+	// State is AdminDown, Down, Init or Up.
+	State string    `json:"state"`
+	Since time.Time `json:"since"`
+	// Lost: it was Up, so the peer's paths are not used until it is again.
+	Lost     bool   `json:"lost"`
+	Reason   string `json:"reason,omitempty"`
+	Multihop bool   `json:"multihop"`
+	// RemoteState is what the peer said last.
+	RemoteState string `json:"remote_state"`
+	// TransmitMS is the interval between our packets; DetectMS the silence that is
+	// taken for a failure, 0 if the peer was never heard.
+	TransmitMS int64 `json:"transmit_ms"`
+	DetectMS   int64 `json:"detect_ms"`
+	// Flaps counts how often it went from Up to Down.
+	Flaps int `json:"flaps"`
 }
 
 // Route is the decision for one prefix.

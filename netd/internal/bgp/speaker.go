@@ -333,6 +333,23 @@ func (s *Speaker) originateLocked(ctx context.Context, client api.GoBgpServiceCl
 	return nil
 }
 
+// Reset ends the peer's session with a NOTIFICATION, and what the peer has told is
+// forgotten at once: after one (unlike after a hold timer) GoBGP keeps nothing for a
+// graceful restart. Only a session that is Established may be reset: GoBGP would
+// keep the NOTIFICATION for the next one.
+func (s *Speaker) Reset(ctx context.Context, peer netip.Addr, reason string) error {
+	s.mu.Lock()
+	client := s.client
+	s.mu.Unlock()
+	if client == nil {
+		return ErrAway
+	}
+	if _, err := client.ResetPeer(ctx, &api.ResetPeerRequest{Address: peer.String(), Communication: reason}); err != nil {
+		return fmt.Errorf("reset the session with %s: %w", peer, err)
+	}
+	return nil
+}
+
 // ErrAway is what Snapshot returns while there is no speaker.
 var ErrAway = errors.New("the BGP speaker is away")
 

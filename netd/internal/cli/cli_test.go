@@ -44,8 +44,8 @@ func (gateway) View(context.Context) api.View {
 			Problems: []string{"uplink uplink1: there is no link named eth1"},
 		},
 		Peers: []api.Peer{
-			{Name: "gw-c", Address: ip("10.0.2.13"), AS: 65103, Kind: "gateway", State: "Active", Reason: "hold timer expired"},
-			{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, Kind: "tor", State: "Established", Received: 12, Accepted: 2, Sent: 1},
+			{Name: "gw-c", Address: ip("10.0.2.13"), AS: 65103, Kind: "gateway", State: "Active", Reason: "hold timer expired", BFD: &api.BFD{State: "Down", Lost: true}},
+			{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, Kind: "tor", State: "Established", Received: 12, Accepted: 2, Sent: 1, BFD: &api.BFD{State: "Up", DetectMS: 900}},
 		},
 		Routes: []api.Route{
 			{Prefix: pfx("10.64.1.0/26"), Kind: "blackhole", Reason: "own block"},

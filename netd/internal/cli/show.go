@@ -105,13 +105,26 @@ func peers(ctx context.Context, c *call) error {
 		return err
 	}
 	return c.show(list, func() {
-		w := table(c.Out, "PEER", "KIND", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT", "LAST LOSS")
+		w := table(c.Out, "PEER", "KIND", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT", "BFD", "LAST LOSS")
 		for _, p := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\n",
-				p.Name, p.Kind, p.Address, p.AS, p.State, ago(p.Since), p.Received, p.Accepted, p.Sent, dash(p.Reason))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n",
+				p.Name, p.Kind, p.Address, p.AS, p.State, ago(p.Since), p.Received, p.Accepted, p.Sent, bfdState(p.BFD), dash(p.Reason))
 		}
 		_ = w.Flush()
 	})
+}
+
+// bfdState is BFD in a word, and how soon it would notice.
+func bfdState(b *api.BFD) string {
+	switch {
+	case b == nil:
+		return "-"
+	case b.Lost:
+		return "LOST"
+	case b.State == "Up":
+		return fmt.Sprintf("Up %dms", b.DetectMS)
+	}
+	return b.State
 }
 
 func routes(ctx context.Context, c *call) error {

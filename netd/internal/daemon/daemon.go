@@ -15,6 +15,7 @@ import (
 	"netd/containers"
 	"netd/netd/config"
 	"netd/netd/internal/api"
+	"netd/netd/internal/bfd"
 	"netd/netd/internal/bgp"
 	"netd/netd/internal/ipam"
 	"netd/netd/internal/link"
@@ -50,6 +51,7 @@ type Daemon struct {
 	runtime *containers.Runtime // has its own lock
 
 	speaker *bgp.Speaker // nil until this gateway has an address
+	bfd     *bfd.Monitor
 	tasks   *errgroup.Group
 	wake    chan struct{}
 	jobs    chan func() // work for the loop
@@ -60,6 +62,8 @@ type Daemon struct {
 	uplinks  []link.State
 	source   netip.Addr
 	snapshot bgp.Snapshot
+	paths    []bfd.Status         // to the peers that have BFD
+	reset    map[string]time.Time // by peer: the failure for which its session was reset
 	settled  bool
 	guard    policy.Rules
 	plan     []route.Decision
@@ -101,10 +105,13 @@ func open(o Options, l loaded) (*Daemon, error) {
 	d := &Daemon{
 		opts: o, loaded: l, config: l.config, ports: o.loadPorts(), started: time.Now(),
 		wake: make(chan struct{}, 1), jobs: make(chan func()),
-		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{},
+		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{}, reset: map[string]time.Time{},
 	}
 	var err error
 	if d.kernel, err = rtnl.Open(); err != nil {
+		return nil, err
+	}
+	if d.bfd, err = bfd.New(); err != nil {
 		return nil, err
 	}
 	if err := d.applyGuard(); err != nil {
@@ -158,6 +165,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	d.tasks.Go(func() error { return api.Serve(ctx, listener, gateway{d}, d.opts.Log) })
 	d.tasks.Go(func() error { return d.watch(ctx) })
 	d.tasks.Go(func() error { return d.runtime.Run(ctx) })
+	d.tasks.Go(func() error { return d.bfd.Run(ctx) })
 	for _, u := range d.config.Uplinks {
 		if u.DHCP {
 			d.tasks.Go(func() error { return d.lease(ctx, u.Name) })
@@ -271,6 +279,8 @@ func (d *Daemon) serveJobs(ctx context.Context, repair <-chan time.Time) bool {
 		d.publish()
 		return true
 	case <-d.wake:
+	case <-d.bfd.Changed():
+		d.pathsChanged(ctx)
 	case <-speaker:
 	case <-settle:
 	case <-repair:

@@ -258,7 +258,11 @@ func (d *Daemon) program() (route.Result, error) {
 		return route.Result{}, err
 	}
 	d.plan = route.Plan(facts)
-	res, err := route.Apply(d.kernel, d.plan, route.Options{Hold: !d.settled && d.config.BGP.AS != 0})
+	o := route.Options{Hold: !d.settled && d.config.BGP.AS != 0}
+	for _, l := range facts.Down {
+		o.Lost = append(o.Lost, l.Address)
+	}
+	res, err := route.Apply(d.kernel, d.plan, o)
 	if res.Changed() {
 		d.opts.Log.Info("routes", "added", res.Added, "replaced", res.Replaced, "deleted", res.Deleted, "held", res.Held)
 	}
@@ -273,6 +277,11 @@ func (d *Daemon) facts() (route.Facts, error) {
 	for _, p := range d.config.Pools {
 		mode := map[config.Mode]route.Mode{config.ModeNever: route.Never, config.ModeAlways: route.Always}[p.Mode]
 		f.Pools = append(f.Pools, route.Pool{Prefix: p.Prefix, Mode: mode})
+	}
+	for _, s := range d.paths {
+		if !s.Failed.IsZero() {
+			f.Down = append(f.Down, route.Lost{Peer: s.Peer, Address: s.Remote, Since: s.Failed})
+		}
 	}
 	for _, p := range d.podNets {
 		f.Pods = append(f.Pods, route.LocalPod{Name: p.Name, Address: p.Address, Link: p.Link})

@@ -77,9 +77,21 @@ func (d *Daemon) publishPeers(v *view) {
 		}
 		v.peers = append(v.peers, api.Peer{
 			Name: p.Name, Address: p.Address, AS: p.AS, Kind: kind, State: p.State, Since: p.Since, Reason: p.Reason,
-			Received: p.Received, Accepted: p.Accepted, Sent: p.Sent,
+			Received: p.Received, Accepted: p.Accepted, Sent: p.Sent, BFD: d.apiBFD(p.Name),
 		})
 	}
+}
+
+func (d *Daemon) apiBFD(peer string) *api.BFD {
+	for _, s := range d.paths {
+		if s.Peer == peer {
+			return &api.BFD{
+				State: s.State.String(), Since: s.Since, Lost: !s.Failed.IsZero(), Reason: s.Reason, Multihop: s.Multihop,
+				RemoteState: s.RemoteState.String(), TransmitMS: s.Transmit.Milliseconds(), DetectMS: s.Detect.Milliseconds(), Flaps: s.Flaps,
+			}
+		}
+	}
+	return nil
 }
 
 func apiRoute(dec route.Decision) api.Route {

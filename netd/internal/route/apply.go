@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"netd/netd/internal/rtnl"
 )
@@ -41,6 +42,8 @@ type Options struct {
 	// as long as their link has carrier: the plan is known to be incomplete
 	// (peers have not told all yet), and what was true before still carries.
 	Hold bool
+	// Lost are next hops that are known to be dead: their routes are not held.
+	Lost []netip.Addr
 }
 
 // Apply makes the kernel's routes of our protocol the planned ones. A route that
@@ -64,7 +67,9 @@ func Apply(fib FIB, plan []Decision, o Options) (Result, error) {
 	for _, r := range have {
 		installed[r.Prefix] = append(installed[r.Prefix], r)
 	}
-	held := func(r rtnl.Route) bool { return o.Hold && r.Gateway.IsValid() && carrier[r.Link] }
+	held := func(r rtnl.Route) bool {
+		return o.Hold && r.Gateway.IsValid() && carrier[r.Link] && !slices.Contains(o.Lost, r.Gateway)
+	}
 
 	var errs []error
 	planned := map[netip.Prefix]bool{}

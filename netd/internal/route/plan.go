@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // Kind is how a route carries its packets.
@@ -70,6 +71,13 @@ type Hop struct {
 	Error string
 }
 
+// Lost is a peer that can not be reached, whatever its BGP session still says.
+type Lost struct {
+	Peer    string
+	Address netip.Addr
+	Since   time.Time
+}
+
 // Facts is all that Plan looks at.
 type Facts struct {
 	Pools  []Pool
@@ -82,6 +90,8 @@ type Facts struct {
 	Gateways map[netip.Addr]string
 	// Peers are the addresses that BGP sessions run to.
 	Peers []netip.Addr
+	// Down are the peers that BFD has lost.
+	Down []Lost
 	// Tunnel is the name of the ipip link; empty if there is none.
 	Tunnel string
 	// Source is this gateway's own address.
@@ -230,6 +240,10 @@ func (f *Facts) classify(c *Candidate, mode Mode) {
 	hop := f.Hops[c.NextHop]
 	name, gateway := f.Gateways[c.NextHop]
 	tunnel, why := f.tunnel(gateway, mode, hop)
+	if lost := f.lost(c.Path); lost != nil {
+		c.Reason = fmt.Sprintf("BFD: %s is down since %s", lost.Peer, lost.Since.UTC().Format(time.RFC3339))
+		return
+	}
 	switch {
 	case gateway && c.Prefix.Bits() == 0:
 		c.Reason = fmt.Sprintf("a default route from gateway %s: only ToRs give one", name)
@@ -253,6 +267,18 @@ func (f *Facts) classify(c *Candidate, mode Mode) {
 	default:
 		c.Reason = why
 	}
+}
+
+// lost returns the peer without which a path is worth nothing: the one that told
+// it, or its next hop. The configured router stays even then: it is the last
+// resort, and a ToR whose BFD alone is dead still forwards.
+func (f *Facts) lost(p Path) *Lost {
+	for i, l := range f.Down {
+		if !p.Static && (l.Peer == p.Peer || l.Address == p.NextHop) {
+			return &f.Down[i]
+		}
+	}
+	return nil
 }
 
 // tunnel tells whether a next hop can be reached through the tunnel, or why not.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -30,6 +31,10 @@ func lab() Facts {
 
 func path(prefix, nexthop, peer string, rank int) Path {
 	return Path{Prefix: pfx(prefix), NextHop: ip(nexthop), Peer: peer, Rank: rank}
+}
+
+func lost(peer, address string) []Lost {
+	return []Lost{{Peer: peer, Address: ip(address), Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}
 }
 
 // text is a whole plan as golden text: prefix, route, reason.
@@ -126,6 +131,30 @@ func TestPlan(t *testing.T) {
 		}, `
 10.64.1.0/26 blackhole
 10.64.3.0/26 ipip via 10.0.2.13 dev netd-ipip0
+`},
+		{"BFD has lost the ToR: the other way at once", func(f *Facts) {
+			f.Down = lost("tor1", "10.0.1.1")
+			f.Paths = []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.3.0/26", "10.0.2.13", "gw-c", 1)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 ipip via 10.0.2.13 dev netd-ipip0
+`},
+		{"BFD has lost the next hop, which another peer told", func(f *Facts) {
+			f.Down = lost("gw-b", "10.0.1.12")
+			f.Paths = []Path{path("10.64.2.0/26", "10.0.1.12", "tor1", 0)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.2.0/26 none: no route: BFD: gw-b is down since 2026-01-02T03:04:05Z
+`},
+		{"BFD has lost the ToR: its default route goes, the configured router stays", func(f *Facts) {
+			f.Down = lost("tor1", "10.0.1.1")
+			f.Paths = []Path{
+				path("0.0.0.0/0", "10.0.1.1", "tor1", 0),
+				{Prefix: pfx("0.0.0.0/0"), NextHop: ip("10.0.1.1"), Peer: "uplink0", Rank: 1, Static: true},
+			}
+		}, `
+0.0.0.0/0 native via 10.0.1.1 dev uplink0
+10.64.1.0/26 blackhole
 `},
 		{"a hijack of an own block, whole or in part", func(f *Facts) {
 			f.Paths = []Path{path("10.64.1.0/26", "10.0.1.1", "tor1", 0), path("10.64.1.4/32", "10.0.1.1", "tor1", 0)}

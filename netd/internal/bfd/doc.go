@@ -1,0 +1,18 @@
+// Package bfd tells within a fraction of a second that a peer can not be reached
+// any more: Bidirectional Forwarding Detection in asynchronous mode (RFC 5880),
+// over one hop (RFC 5881) or several (RFC 5883), without authentication, echo
+// and demand mode of our own.
+//
+// machine is one session: pure, events and times in, packets out. Monitor has
+// the sockets and runs all sessions on one thread of its own, which waits for
+// nothing but them: it logs nothing, and what it finds is read by Statuses.
+//
+// Only the loss of a session that was Up is a failure. A peer that never came up,
+// one that says AdminDown, and a start of ours are none.
+//
+// A late scheduler is no failure either: silence counts from the time at which
+// the kernel received the last packet, and before a session is declared Down,
+// the sockets are read empty.
+//
+// It knows no BGP and no routes. Package daemon is the caller.
+package bfd

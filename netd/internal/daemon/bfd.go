@@ -1,0 +1,118 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"netd/netd/config"
+	"netd/netd/internal/bfd"
+	"netd/netd/internal/bgp"
+	"netd/netd/internal/link"
+)
+
+// watchPaths makes the BFD sessions those of the configuration's peers, and takes
+// over what they say.
+func (d *Daemon) watchPaths() error {
+	var sessions []bfd.Session
+	for _, p := range d.config.BGP.Peers {
+		sessions = d.appendPath(sessions, p, true)
+	}
+	for _, p := range d.config.BGP.GatewayPeers {
+		sessions = d.appendPath(sessions, p, false)
+	}
+	d.bfd.Set(sessions)
+	return d.readPaths()
+}
+
+// appendPath appends a peer's session, if it is to have one. Once it has one, a lost
+// link or address does not change it: the loss is what it is there to notice.
+func (d *Daemon) appendPath(sessions []bfd.Session, p config.Peer, tor bool) []bfd.Session {
+	if p.BFD == nil {
+		return sessions
+	}
+	single := tor || d.onSubnet(p.Address)
+	s := bfd.Session{
+		Peer: p.Name, Local: d.localFor(p.Address), Remote: p.Address, Multihop: !single,
+		Timers: bfd.Timers{MinTx: p.BFD.MinTx, MinRx: p.BFD.MinRx, Multiplier: uint8(p.BFD.Multiplier)},
+	}
+	before := slices.IndexFunc(d.paths, func(b bfd.Status) bool { return b.Peer == p.Name && b.Remote == p.Address })
+	if before >= 0 && (!s.Local.IsValid() || !d.onSubnet(p.Address)) {
+		if was := d.paths[before]; !was.Multihop || !s.Local.IsValid() {
+			s.Local, s.Multihop = was.Local, was.Multihop
+		}
+	}
+	if !s.Local.IsValid() {
+		return sessions // No address yet.
+	}
+	return append(sessions, s)
+}
+
+// onSubnet tells whether an uplink has an address in the peer's subnet.
+func (d *Daemon) onSubnet(peer netip.Addr) bool {
+	return slices.ContainsFunc(d.uplinks, func(u link.State) bool {
+		return slices.ContainsFunc(u.Addresses, func(a netip.Prefix) bool { return a.Contains(peer) })
+	})
+}
+
+// readPaths takes the monitor's findings and logs what they change.
+func (d *Daemon) readPaths() error {
+	now, err := d.bfd.Statuses()
+	for _, s := range now {
+		i := slices.IndexFunc(d.paths, func(b bfd.Status) bool { return b.Peer == s.Peer })
+		lost := i >= 0 && !d.paths[i].Failed.IsZero()
+		up := i >= 0 && d.paths[i].State == bfd.Up
+		switch {
+		case !s.Failed.IsZero() && (!lost || d.paths[i].Failed != s.Failed):
+			d.opts.Log.Warn("BFD: peer lost", "peer", s.Peer, "address", s.Remote, "reason", s.Reason)
+		case s.State == bfd.Up && !up:
+			d.opts.Log.Info("BFD: peer is up", "peer", s.Peer, "address", s.Remote, "multihop", s.Multihop)
+		case up && s.State != bfd.Up && s.Failed.IsZero():
+			d.opts.Log.Info("BFD: peer has ended its session", "peer", s.Peer, "address", s.Remote)
+		}
+	}
+	d.paths = now
+	return err
+}
+
+// pathsChanged answers a change at once: the routes first, from what is known of
+// BGP already, and then the sessions.
+func (d *Daemon) pathsChanged(ctx context.Context) {
+	lost := len(d.lostPeers())
+	_ = d.readPaths() // The error is reported by the round that follows.
+	if len(d.lostPeers()) == lost {
+		return
+	}
+	if _, err := d.program(); err != nil {
+		d.opts.Log.Error("routes after BFD", "err", err)
+	}
+	if err := d.resetLost(ctx); err != nil {
+		d.opts.Log.Error("sessions after BFD", "err", err)
+	}
+}
+
+// lostPeers are the peers that BFD has lost.
+func (d *Daemon) lostPeers() []bfd.Status {
+	return slices.DeleteFunc(slices.Clone(d.paths), func(s bfd.Status) bool { return s.Failed.IsZero() })
+}
+
+// resetLost resets the BGP session of each peer that was lost, once: its hold time
+// is longer, and when that expires GoBGP would keep the paths as stale.
+func (d *Daemon) resetLost(ctx context.Context) error {
+	var errs []error
+	for _, s := range d.lostPeers() {
+		if d.speaker == nil || d.reset[s.Peer].Equal(s.Failed) {
+			continue
+		}
+		established := slices.ContainsFunc(d.snapshot.Peers, func(p bgp.PeerState) bool { return p.Address == s.Remote && p.Established() })
+		if established {
+			if err := d.speaker.Reset(ctx, s.Remote, "BFD: "+s.Reason); err != nil && !errors.Is(err, bgp.ErrAway) {
+				errs = append(errs, err)
+				continue
+			}
+		}
+		d.reset[s.Peer] = s.Failed
+	}
+	return errors.Join(errs...)
+}
