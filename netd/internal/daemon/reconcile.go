@@ -23,8 +23,10 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	var errs []error
 	errs = append(errs, d.applyLinks())
 	errs = append(errs, d.resizePods())
+	errs = append(errs, d.watchPaths())
 	errs = append(errs, d.speak(ctx))
 	errs = append(errs, d.listen(ctx))
+	errs = append(errs, d.resetLost(ctx))
 	res, err := d.program()
 	errs = append(errs, err)
 	if errors.Join(errs...) == nil && !d.kept {
