@@ -1,11 +1,12 @@
 package rtnl
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,6 +21,9 @@ type Route struct {
 	Onlink bool
 	// Link is the interface index.
 	Link int
+	// NextHop is the number of the next-hop object that says the way; Gateway,
+	// Link and Onlink are then empty.
+	NextHop uint32
 	// Source is the preferred source address; invalid leaves it to the kernel.
 	Source netip.Addr
 	// Protocol says who owns the route (rtnetlink(7), rtm_protocol).
@@ -38,6 +42,9 @@ func (r Route) String() string {
 	if r.Gateway.IsValid() {
 		fmt.Fprintf(&b, " via %s", r.Gateway)
 	}
+	if r.NextHop != 0 {
+		fmt.Fprintf(&b, " nhid %d", r.NextHop)
+	}
 	if r.Link != 0 {
 		fmt.Fprintf(&b, " dev #%d", r.Link)
 	}
@@ -49,65 +56,116 @@ func (r Route) String() string {
 
 // Routes lists the main table's IPv4 unicast and blackhole routes of one protocol.
 func (c *Conn) Routes(protocol int) ([]Route, error) {
-	list, err := dump("routes", func() ([]netlink.Route, error) {
-		return c.h.RouteListFiltered(unix.AF_INET,
-			&netlink.Route{Table: unix.RT_TABLE_MAIN, Protocol: netlink.RouteProtocol(protocol)},
-			netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+	request := make([]byte, unix.SizeofRtMsg)
+	request[0], request[4], request[5] = unix.AF_INET, unix.RT_TABLE_MAIN, byte(protocol)
+	return dump("routes", func() ([]Route, error) {
+		list, err := dumpAll(c.fib, unix.RTM_GETROUTE, attr32(request, unix.RTA_TABLE, unix.RT_TABLE_MAIN), decodeRoute)
+		mine := list[:0]
+		for _, r := range list {
+			// A kernel without strict checks tells of all routes.
+			if r.Protocol == protocol && r.table == unix.RT_TABLE_MAIN && (r.kind == unix.RTN_UNICAST || r.kind == unix.RTN_BLACKHOLE) {
+				mine = append(mine, r)
+			}
+		}
+		routes := make([]Route, len(mine))
+		for i, r := range mine {
+			routes[i] = r.Route
+		}
+		return routes, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	routes := make([]Route, 0, len(list))
-	for _, r := range list {
-		prefix := fromIPNet(r.Dst)
-		if !prefix.IsValid() {
-			prefix = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		}
-		route := Route{
-			Prefix: prefix, Blackhole: r.Type == unix.RTN_BLACKHOLE,
-			Gateway: fromIP(r.Gw), Onlink: r.Flags&int(netlink.FLAG_ONLINK) != 0,
-			Source: fromIP(r.Src), Protocol: int(r.Protocol), Metric: r.Priority,
-		}
-		if !route.Blackhole { // The kernel reports the loopback index for some of these.
-			route.Link = r.LinkIndex
-		}
-		routes = append(routes, route)
-	}
-	return routes, nil
 }
 
 // ReplaceRoute adds the route, or puts it in the place of the one with the same
 // prefix and metric, without a moment in which there is none.
 func (c *Conn) ReplaceRoute(r Route) error {
-	if err := c.h.RouteReplace(r.kernel()); err != nil {
-		return fmt.Errorf("replace route %s: %w", r, err)
-	}
-	return nil
+	return errors.Join(c.Write([]Change{{Do: Replace, Route: &r}})...)
 }
 
 // DeleteRoute removes the route; it is no error if it is gone already.
 func (c *Conn) DeleteRoute(r Route) error {
-	if err := c.h.RouteDel(r.kernel()); err != nil && !IsNotExist(err) {
-		return fmt.Errorf("delete route %s: %w", r, err)
-	}
-	return nil
+	return errors.Join(c.Write([]Change{{Do: Delete, Route: &r}})...)
 }
 
-func (r Route) kernel() *netlink.Route {
-	k := &netlink.Route{
-		Dst: toIPNet(r.Prefix), Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST,
-		Protocol: netlink.RouteProtocol(r.Protocol), Priority: r.Metric,
-		LinkIndex: r.Link, Gw: toIP(r.Gateway), Src: toIP(r.Source),
-	}
+// encode appends struct rtmsg and its attributes (rtnetlink(7)).
+func (r Route) encode(b []byte) []byte {
+	kind, scope, flags := byte(unix.RTN_UNICAST), byte(unix.RT_SCOPE_UNIVERSE), uint32(0)
 	switch {
 	case r.Blackhole:
-		k.Type = unix.RTN_BLACKHOLE
-	case !r.Gateway.IsValid():
-		k.Scope = netlink.SCOPE_LINK
-	case r.Onlink:
-		k.Flags = int(netlink.FLAG_ONLINK)
+		kind = unix.RTN_BLACKHOLE
+	case r.NextHop == 0 && !r.Gateway.IsValid():
+		scope = unix.RT_SCOPE_LINK
 	}
-	return k
+	if r.Onlink {
+		flags = unix.RTNH_F_ONLINK
+	}
+	b = append(b, unix.AF_INET, byte(r.Prefix.Bits()), 0, 0, unix.RT_TABLE_MAIN, byte(r.Protocol), scope, kind)
+	b = binary.NativeEndian.AppendUint32(b, flags)
+	if r.Prefix.Bits() > 0 {
+		b = attr(b, unix.RTA_DST, r.Prefix.Addr().AsSlice())
+	}
+	b = attr32(b, unix.RTA_PRIORITY, uint32(r.Metric))
+	if r.Source.IsValid() {
+		b = attr(b, unix.RTA_PREFSRC, r.Source.AsSlice())
+	}
+	if r.NextHop != 0 {
+		b = attr32(b, rtaNextHopID, r.NextHop)
+	}
+	if r.Gateway.IsValid() {
+		b = attr(b, unix.RTA_GATEWAY, r.Gateway.AsSlice())
+	}
+	if r.Link != 0 {
+		b = attr32(b, unix.RTA_OIF, uint32(r.Link))
+	}
+	return b
+}
+
+// rtaNextHopID is RTA_NH_ID of linux/rtnetlink.h, which x/sys has not.
+const rtaNextHopID = 30
+
+// listed is a route as it is dumped.
+type listed struct {
+	Route
+	table int
+	kind  byte
+}
+
+func decodeRoute(b []byte) (listed, error) {
+	if len(b) < unix.SizeofRtMsg {
+		return listed{}, errShort
+	}
+	r := listed{table: int(b[4]), kind: b[7]}
+	r.Protocol, r.Blackhole = int(b[5]), b[7] == unix.RTN_BLACKHOLE
+	r.Onlink = binary.NativeEndian.Uint32(b[8:])&unix.RTNH_F_ONLINK != 0
+	r.Prefix = netip.PrefixFrom(netip.IPv4Unspecified(), int(b[1]))
+	err := eachAttr(b[unix.SizeofRtMsg:], func(kind uint16, v []byte) error {
+		switch kind {
+		case unix.RTA_DST:
+			a, _ := netip.AddrFromSlice(v)
+			r.Prefix = netip.PrefixFrom(a, int(b[1]))
+		case unix.RTA_TABLE:
+			return intOf(v, &r.table)
+		case unix.RTA_PRIORITY:
+			return intOf(v, &r.Metric)
+		case unix.RTA_PREFSRC:
+			r.Source, _ = netip.AddrFromSlice(v)
+		case unix.RTA_GATEWAY:
+			r.Gateway, _ = netip.AddrFromSlice(v)
+		case unix.RTA_OIF:
+			return intOf(v, &r.Link)
+		case rtaNextHopID:
+			return uint32Of(v, &r.NextHop)
+		}
+		return nil
+	})
+	// With a next-hop object its gateway and link are told again, for old tools;
+	// and the kernel reports the loopback's index for some blackholes.
+	if r.NextHop != 0 {
+		r.Gateway, r.Onlink = netip.Addr{}, false
+	}
+	if r.NextHop != 0 || r.Blackhole {
+		r.Link = 0
+	}
+	return r, err
 }
 
 // Hop is the kernel's answer to "how would a packet for this address leave?".

@@ -12,12 +12,15 @@ import (
 )
 
 // Conn talks to the rtnetlink of one network namespace.
-type Conn struct{ h *netlink.Handle }
+type Conn struct {
+	h   *netlink.Handle
+	fib *socket
+}
 
 // Open connects to the namespace of the calling thread.
 func Open() (*Conn, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	return newConn(h, err)
+	return newConn(h, netns.None(), err)
 }
 
 // OpenAt connects to the namespace behind path (such as /run/netns/NAME).
@@ -28,21 +31,29 @@ func OpenAt(path string) (*Conn, error) {
 	}
 	defer func() { _ = ns.Close() }()
 	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	return newConn(h, err)
+	return newConn(h, ns, err)
 }
 
-func newConn(h *netlink.Handle, err error) (*Conn, error) {
+func newConn(h *netlink.Handle, at netns.NsHandle, err error) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
 	// Let the kernel filter dumps by table and protocol; old kernels do not
 	// know the option, and the library filters again anyway.
 	_ = h.SetStrictCheck(true)
-	return &Conn{h}, nil
+	fib, err := openSocket(at)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
+	}
+	return &Conn{h, fib}, nil
 }
 
 // Close ends the connection.
-func (c *Conn) Close() { c.h.Close() }
+func (c *Conn) Close() {
+	c.h.Close()
+	c.fib.s.Close()
+}
 
 // dumpTries bounds how often an interrupted dump is read again.
 const dumpTries = 5
