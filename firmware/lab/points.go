@@ -247,7 +247,7 @@ func (l *Lab) tools(ctx context.Context) (string, error) {
 		want    []string
 	}{
 		{"ip route", []string{
-			"10.64.2.0/26 via 10.0.1.12 dev uplink0 proto netd", "10.64.3.0/26 via 10.0.2.13 dev netd-ipip0 proto netd",
+			"10.64.2.0/26 nhid ", " via 10.0.1.12 dev uplink0 proto netd", "10.64.3.0/26 nhid ", " via 10.0.2.13 dev netd-ipip0 proto netd",
 			"blackhole 10.64.1.0/26 proto netd", a.Pod + " dev pod",
 		}},
 		{"ip -d link show netd-ipip0", []string{"ipip", "local 10.0.1.11", "mtu 1480", "pmtudisc"}},

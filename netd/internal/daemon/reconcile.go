@@ -266,7 +266,7 @@ func (d *Daemon) program() (route.Result, error) {
 	}
 	res, err := route.Apply(d.kernel, d.plan, o)
 	if res.Changed() {
-		d.opts.Log.Info("routes", "added", res.Added, "replaced", res.Replaced, "deleted", res.Deleted, "held", res.Held)
+		d.opts.Log.Info("routes", "added", res.Added, "replaced", res.Replaced, "moved", res.Moved, "deleted", res.Deleted, "held", res.Held)
 	}
 	return res, err
 }

@@ -10,6 +10,10 @@ func Forward() error {
 		"ipv4/ip_forward":              "1",
 		"ipv4/conf/all/rp_filter":      "0",
 		"ipv4/conf/all/send_redirects": "0",
+		// A flow is addresses and ports, so that two pods use both of two ToRs.
+		"ipv4/fib_multipath_hash_policy": "1",
+		// ip route shows gateways and links (rtnl.MoveNextHops turns it off for a moment).
+		"ipv4/nexthop_compat_mode": "1",
 	} {
 		if err := rtnl.SetSysctl(key, value); err != nil {
 			return err

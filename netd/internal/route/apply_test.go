@@ -2,6 +2,9 @@ package route
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,9 +15,11 @@ import (
 // fakeFIB is a kernel of one table; net and vm tests use the real one.
 type fakeFIB struct {
 	routes  []rtnl.Route
+	hops    map[uint32]rtnl.NextHop
 	links   []rtnl.Link
 	log     []string
 	readErr error
+	hopsErr error
 }
 
 func (k *fakeFIB) Links() ([]rtnl.Link, error) { return k.links, nil }
@@ -29,17 +34,49 @@ func (k *fakeFIB) Routes(protocol int) ([]rtnl.Route, error) {
 	return own, k.readErr
 }
 
-func (k *fakeFIB) ReplaceRoute(r rtnl.Route) error {
-	k.log = append(k.log, "replace "+r.String())
-	k.drop(r)
-	k.routes = append(k.routes, r)
-	return nil
+func (k *fakeFIB) NextHops() ([]rtnl.NextHop, error) {
+	return slices.SortedFunc(maps.Values(k.hops), func(a, b rtnl.NextHop) int { return int(a.ID) - int(b.ID) }), k.hopsErr
 }
 
-func (k *fakeFIB) DeleteRoute(r rtnl.Route) error {
-	k.log = append(k.log, "delete "+r.String())
-	k.drop(r)
-	return nil
+func (k *fakeFIB) MoveNextHops(changes []rtnl.Change) []error { return k.Write(changes) }
+
+// Write is as strict as the kernel about next-hop objects.
+func (k *fakeFIB) Write(changes []rtnl.Change) []error {
+	errs := make([]error, len(changes))
+	for i, c := range changes {
+		k.log = append(k.log, c.String())
+		switch _, there := k.hops[hopID(c)]; {
+		case c.Route != nil:
+			k.drop(*c.Route)
+			if c.Do != rtnl.Delete {
+				if _, known := k.hops[c.Route.NextHop]; !known && c.Route.NextHop != 0 {
+					errs[i] = fmt.Errorf("%s: Nexthop id does not exist", c)
+				}
+				k.routes = append(k.routes, *c.Route)
+			}
+		case c.Do == rtnl.Delete:
+			for _, r := range k.routes {
+				if r.NextHop == c.NextHop.ID {
+					errs[i] = fmt.Errorf("%s takes %s with it", c, r)
+				}
+			}
+			delete(k.hops, c.NextHop.ID)
+		case c.Do == rtnl.Add && there, c.Do == rtnl.Replace && !there:
+			errs[i] = fmt.Errorf("%s: refused", c)
+		case c.NextHop.Gateway == ip("203.0.113.1"):
+			errs[i] = fmt.Errorf("%s: Nexthop has invalid gateway", c)
+		default:
+			k.hops[c.NextHop.ID] = *c.NextHop
+		}
+	}
+	return errs
+}
+
+func hopID(c rtnl.Change) uint32 {
+	if c.NextHop == nil {
+		return 0
+	}
+	return c.NextHop.ID
 }
 
 func (k *fakeFIB) drop(r rtnl.Route) {
@@ -52,7 +89,7 @@ func (k *fakeFIB) drop(r rtnl.Route) {
 }
 
 func newFIB() *fakeFIB {
-	return &fakeFIB{links: []rtnl.Link{
+	return &fakeFIB{hops: map[uint32]rtnl.NextHop{}, links: []rtnl.Link{
 		{Index: 2, Name: "uplink0", Carrier: true}, {Index: 3, Name: "netd-ipip0", Carrier: true}, {Index: 4, Name: "pod1", Carrier: true},
 	}}
 }
@@ -66,7 +103,7 @@ func TestApplyTwice(t *testing.T) {
 	fib.routes = []rtnl.Route{alien}
 
 	res, err := Apply(fib, Plan(f), Options{})
-	if err != nil || res != (Result{Added: 3}) {
+	if err != nil || res != (Result{Added: 3, NextHops: 2}) {
 		t.Fatalf("first time: %+v, %v, want 3 added", res, err)
 	}
 	fib.log = nil
@@ -81,7 +118,9 @@ func TestApplyTwice(t *testing.T) {
 	if _, err = Apply(fib, Plan(f), Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"replace 10.64.3.0/26 via 10.0.1.1 dev #2"}, fib.log); diff != "" {
+	if diff := cmp.Diff([]string{
+		"add next hop id 120003 via 10.0.1.1 dev #2", "replace next hop id 120002 group 120003", "delete next hop id 120001 via 10.0.2.13 dev #3 onlink",
+	}, fib.log); diff != "" {
 		t.Errorf("tunnel to native (-want +got):\n%s", diff)
 	}
 
@@ -111,8 +150,8 @@ func TestApplyHold(t *testing.T) {
 	// Without carrier there is nothing to hold on to.
 	fib.links[0].Carrier = false
 	res, err = Apply(fib, Plan(f), Options{Hold: true})
-	if err != nil || res.Replaced != 1 || res.Deleted != 1 {
-		t.Errorf("no carrier: %+v, %v, want one replaced and one deleted", res, err)
+	if err != nil || res.Moved != 1 || res.Deleted != 1 {
+		t.Errorf("no carrier: %+v, %v, want one moved and one deleted", res, err)
 	}
 }
 
@@ -121,7 +160,12 @@ func TestApplyNeverSweepsOnIgnorance(t *testing.T) {
 	fib.readErr = errors.New("dump interrupted")
 	res, err := Apply(fib, Plan(lab()), Options{})
 	if err == nil || res.Changed() || fib.log != nil {
-		t.Errorf("unreadable kernel: %+v, %v, %q, want an error and nothing done", res, err, fib.log)
+		t.Errorf("unreadable routes: %+v, %v, %q, want an error and nothing done", res, err, fib.log)
+	}
+	fib.readErr, fib.hopsErr = nil, errors.New("dump interrupted")
+	res, err = Apply(fib, Plan(lab()), Options{})
+	if err == nil || res.Changed() || fib.log != nil {
+		t.Errorf("unreadable next hops: %+v, %v, %q, want an error and nothing done", res, err, fib.log)
 	}
 }
 
@@ -131,5 +175,79 @@ func TestApplyNamesTheRoute(t *testing.T) {
 	_, err := Apply(newFIB(), Plan(f), Options{})
 	if err == nil || !strings.Contains(err.Error(), "10.64.1.0/32") || !strings.Contains(err.Error(), "gone") {
 		t.Errorf("error %v, want it to name prefix and link", err)
+	}
+}
+
+// Two ToRs offer the prefixes of gw-c and gw-d; both fall back to their tunnels,
+// each in one operation, whatever the number of prefixes.
+func TestApplyMovesByFate(t *testing.T) {
+	f := lab()
+	f.Gateways[ip("10.0.2.14")] = "gw-d"
+	f.Hops[ip("10.0.2.14")] = f.Hops[ip("10.0.2.13")]
+	f.Hops[ip("10.0.1.2")] = f.Hops[ip("10.0.1.1")]
+	offer := func(tors ...string) {
+		f.Paths = nil
+		for i := range 40 {
+			prefix, owner := fmt.Sprintf("10.64.%d.0/26", 2+i), []string{"10.0.2.13", "10.0.2.14"}[i%2]
+			f.Paths = append(f.Paths, path(prefix, owner, "gw-"+owner, 0))
+			for _, tor := range tors {
+				f.Paths = append(f.Paths, path(prefix, tor, "tor-"+tor, 1))
+			}
+		}
+	}
+	fib := newFIB()
+	for _, step := range []struct {
+		what string
+		tors []string
+		want Result
+	}{
+		{"both ToRs", []string{"10.0.1.1", "10.0.1.2"}, Result{Added: 41, NextHops: 4}},
+		{"one ToR", []string{"10.0.1.1"}, Result{Moved: 40, NextHops: 3}},
+		{"no ToR", nil, Result{Moved: 40, NextHops: 5}},
+		{"both again", []string{"10.0.1.1", "10.0.1.2"}, Result{Moved: 40, NextHops: 6}},
+	} {
+		offer(step.tors...)
+		for again, want := range []Result{step.want, {}} {
+			if res, err := Apply(fib, Plan(f), Options{}); err != nil || res != want {
+				t.Errorf("%s (again: %d): %+v, %v, want %+v\n%s", step.what, again, res, err, want, strings.Join(fib.log, "\n"))
+			}
+			fib.log = nil
+		}
+	}
+	// One prefix of gw-c is offered by one ToR only: it leaves, the others stay.
+	f.Paths = slices.DeleteFunc(f.Paths, func(p Path) bool { return p.Prefix == pfx("10.64.2.0/26") && p.NextHop == ip("10.0.1.2") })
+	if res, err := Apply(fib, Plan(f), Options{}); err != nil || res != (Result{Replaced: 1, NextHops: 1}) {
+		t.Errorf("a prefix that leaves: %+v, %v", res, err)
+	}
+}
+
+// A next hop that the kernel refuses takes no other with it, and its routes stay.
+func TestApplyRefusedHop(t *testing.T) {
+	f := lab()
+	f.Hops[ip("203.0.113.1")] = f.Hops[ip("10.0.1.1")]
+	f.Paths = []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.4.0/26", "10.0.1.1", "tor1", 0)}
+	fib := newFIB()
+	if _, err := Apply(fib, Plan(f), Options{}); err != nil {
+		t.Fatal(err)
+	}
+	before := slices.Clone(fib.routes)
+	f.Paths[0].NextHop = ip("203.0.113.1")
+	res, err := Apply(fib, Plan(f), Options{})
+	if err == nil || !strings.Contains(err.Error(), "10.64.3.0/26 via 203.0.113.1") || strings.Contains(err.Error(), "10.64.4.0") ||
+		res.Changed() || !slices.Equal(before, fib.routes) {
+		t.Errorf("%+v, %v\n%v\n%v, want the refusal of one route and all as before", res, err, before, fib.routes)
+	}
+	// Of two equal next hops the good one is used.
+	f.Paths[0].Rank = 0
+	f.Paths = append(f.Paths, path("10.64.3.0/26", "10.0.1.1", "tor1", 0))
+	for range 2 {
+		res, err = Apply(fib, Plan(f), Options{})
+		if err == nil || !strings.Contains(err.Error(), "10.64.3.0/26") {
+			t.Errorf("a bad one of two: %+v, %v, want an error that names the route", res, err)
+		}
+	}
+	i := slices.IndexFunc(fib.routes, func(r rtnl.Route) bool { return r.Prefix == pfx("10.64.3.0/26") })
+	if group := fib.hops[fib.routes[i].NextHop].Group; res.Changed() || len(group) != 1 || fib.hops[group[0]].Gateway != ip("10.0.1.1") {
+		t.Errorf("a bad one of two: %+v, %v, want the route with the good one", res, fib.hops)
 	}
 }

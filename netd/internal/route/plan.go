@@ -48,6 +48,7 @@ type Path struct {
 	NextHop netip.Addr
 	Peer    string
 	// Rank is BGP's own order among the paths of the prefix; 0 is its best.
+	// Paths that differ in nothing but the peer have the same rank.
 	Rank   int
 	ASPath []uint32
 	// Stale: the peer is restarting and its paths are kept meanwhile (RFC 4724).
@@ -105,8 +106,17 @@ type Route struct {
 	// NextHop is invalid for pods and blackholes.
 	NextHop netip.Addr
 	Link    string
+	// Equal are further next hops of the same kind that BGP ranks as high: flows
+	// are spread over all of them.
+	Equal []Way
 	// Source is the preferred source address.
 	Source netip.Addr
+}
+
+// Way is a next hop and the link that it is on.
+type Way struct {
+	NextHop netip.Addr
+	Link    string
 }
 
 // Candidate is a path that was considered, and what became of it.
@@ -207,8 +217,26 @@ func (f *Facts) decide(paths []Path) Decision {
 	d.Reason = chosen.Reason
 	d.Route = &Route{
 		Prefix: d.Prefix, Kind: chosen.Kind, NextHop: chosen.NextHop, Link: chosen.link, Source: f.Source,
+		Equal: d.equals(chosen),
 	}
 	return d
+}
+
+// equals chooses the paths that are as good as the best, too.
+func (d *Decision) equals(best *Candidate) []Way {
+	var ways []Way
+	for i := range d.Candidates {
+		c := &d.Candidates[i]
+		way := Way{c.NextHop, c.link}
+		if c.Kind != best.Kind || c.class != best.class || c.Rank != best.Rank || c == best {
+			continue
+		}
+		if c.Chosen = true; c.NextHop != best.NextHop && !slices.Contains(ways, way) {
+			ways = append(ways, way)
+		}
+	}
+	slices.SortFunc(ways, func(a, b Way) int { return a.NextHop.Compare(b.NextHop) })
+	return ways
 }
 
 // admit tells whether a learned prefix may have a route at all, and if so in

@@ -52,6 +52,9 @@ func text(plan []Decision) string {
 		if d.Route.Link != "" {
 			fmt.Fprintf(&b, " dev %s", d.Route.Link)
 		}
+		for _, w := range d.Route.Equal {
+			fmt.Fprintf(&b, " nexthop via %s dev %s", w.NextHop, w.Link)
+		}
 		b.WriteByte('\n')
 	}
 	return b.String()
@@ -95,6 +98,17 @@ func TestPlan(t *testing.T) {
 		}, `
 10.64.1.0/26 blackhole
 10.64.3.0/26 ipip via 10.0.2.13 dev netd-ipip0
+`},
+		{"two ToRs of one rank", func(f *Facts) {
+			f.Hops[ip("10.0.1.2")] = f.Hops[ip("10.0.1.1")]
+			f.Paths = []Path{
+				path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.3.0/26", "10.0.1.2", "tor2", 0), path("10.64.3.0/26", "10.0.2.13", "gw-c", 0),
+				path("10.64.4.0/26", "10.0.1.1", "tor1", 0), path("10.64.4.0/26", "10.0.1.2", "tor2", 1),
+			}
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 native via 10.0.1.1 dev uplink0 nexthop via 10.0.1.2 dev uplink0
+10.64.4.0/26 native via 10.0.1.1 dev uplink0
 `},
 		{"mode never", func(f *Facts) {
 			f.Pools[0].Mode = Never

@@ -1,0 +1,264 @@
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"netd/netd/internal/rtnl"
+)
+
+// # Next hops
+//
+// A route to other gateways refers to a group of the kernel's next-hop objects,
+// also where the way is but one: a group's members can be exchanged under its
+// routes, whereas a single next hop can not become a group. Who is in one group
+// is decided by fate: prefixes with the same usable paths in the same order move
+// together when one of these paths goes, so their move is one operation on their
+// group.
+//
+// After a restart the groups are adopted by what is in the kernel: a group
+// belongs to the fate that most of its routes have. So one fate may have several
+// groups; a route whose group leads where it should is never rewritten, unless
+// most of that group's routes have another fate.
+
+// firstID is where our next-hop objects' numbers begin; taken ones are stepped over.
+const firstID = 120_001
+
+// hop is a next hop as the kernel knows it: what a member of a group says.
+type hop struct {
+	gateway netip.Addr
+	link    int
+	onlink  bool
+}
+
+// fate is a set of planned routes that move together.
+type fate struct {
+	hops   []hop
+	group  []uint32 // hops' numbers, sorted
+	routes []*job
+	// ids are the groups in the kernel whose routes are mostly of this fate; a
+	// route that comes joins the first.
+	ids []uint32
+	// fresh is a new group, 0 if there is no need of one.
+	fresh uint32
+}
+
+// job is a planned route, and what is in its place.
+type job struct {
+	want rtnl.Route
+	was  *rtnl.Route
+	fate *fate // nil for routes that need no next-hop object
+	err  error // why it can not be made
+}
+
+// objects are the kernel's next-hop objects.
+type objects struct {
+	all   map[uint32]rtnl.NextHop
+	hops  map[hop]uint32   // ours
+	owner map[uint32]*fate // whom a group belongs to now
+	next  uint32
+}
+
+func readObjects(list []rtnl.NextHop) *objects {
+	o := &objects{all: map[uint32]rtnl.NextHop{}, hops: map[hop]uint32{}, owner: map[uint32]*fate{}, next: firstID}
+	for _, n := range list {
+		o.all[n.ID] = n
+		h := hop{n.Gateway, n.Link, n.Onlink}
+		if id, ok := o.hops[h]; n.Protocol == Protocol && len(n.Group) == 0 && !n.Blackhole && (!ok || n.ID < id) {
+			o.hops[h] = n.ID
+		}
+	}
+	return o
+}
+
+// add gives a new object a number.
+func (o *objects) add(n rtnl.NextHop) rtnl.NextHop {
+	for taken := true; taken; o.next++ {
+		n.ID = o.next
+		_, taken = o.all[n.ID]
+	}
+	n.Protocol = Protocol
+	o.all[n.ID] = n
+	return n
+}
+
+// ourGroup tells whether id is a group of ours.
+func (o *objects) ourGroup(id uint32) bool {
+	n := o.all[id]
+	return n.Protocol == Protocol && len(n.Group) > 0
+}
+
+// leads tells whether a group is what a fate asks for.
+func (o *objects) leads(id uint32, f *fate) bool {
+	n := o.all[id]
+	return o.ourGroup(id) && !n.Weighted && slices.Equal(n.Group, f.group)
+}
+
+// ways are those that an installed route may take.
+func (o *objects) ways(r rtnl.Route) []hop {
+	n, ok := o.all[r.NextHop]
+	if !ok {
+		return []hop{{gateway: r.Gateway, link: r.Link}}
+	}
+	ways := []hop{{gateway: n.Gateway, link: n.Link}}
+	for _, id := range n.Group {
+		member := o.all[id]
+		ways = append(ways, hop{gateway: member.Gateway, link: member.Link})
+	}
+	return ways
+}
+
+// makeHops adds the members that are not there. A fate loses those that the
+// kernel refuses, which is an error; one that has none left fails with its routes.
+func (o *objects) makeHops(fib FIB, fates []*fate, r *Result) (errs []error) {
+	var missing []rtnl.Change
+	for _, f := range fates {
+		if !f.wanted() {
+			continue
+		}
+		for _, h := range f.hops {
+			if _, ok := o.hops[h]; !ok {
+				n := o.add(rtnl.NextHop{Gateway: h.gateway, Link: h.link, Onlink: h.onlink})
+				o.hops[h] = n.ID
+				missing = append(missing, rtnl.Change{Do: rtnl.Add, NextHop: &n})
+			}
+		}
+	}
+	r.NextHops += len(missing)
+	refused := map[uint32]error{}
+	for i, err := range fib.Write(missing) {
+		if err != nil {
+			refused[missing[i].NextHop.ID] = err
+			delete(o.all, missing[i].NextHop.ID)
+			r.NextHops--
+		}
+	}
+	for _, f := range fates {
+		var why error
+		for _, h := range f.hops {
+			if err := refused[o.hops[h]]; err != nil {
+				why = err
+			}
+		}
+		if o.resolve(f); len(f.group) > 0 && why != nil {
+			errs = append(errs, fmt.Errorf("route %s%s goes without one of these: %w", f.routes[0].want.Prefix, f, why))
+		}
+		for _, j := range f.routes {
+			if len(f.group) == 0 && j.err == nil {
+				j.err = fmt.Errorf("replace route %s%s: %w", j.want.Prefix, f, why)
+			}
+		}
+	}
+	return errs
+}
+
+// resolve finds the numbers of a fate's next hops, and tells whether each has one.
+func (o *objects) resolve(f *fate) bool {
+	all := true
+	f.group = f.group[:0]
+	for _, h := range f.hops {
+		if _, there := o.all[o.hops[h]]; there {
+			f.group = append(f.group, o.hops[h])
+		} else {
+			all = false
+		}
+	}
+	slices.Sort(f.group)
+	f.group = slices.Compact(f.group)
+	return all
+}
+
+// wanted tells whether any route of the fate is to be made so now.
+func (f *fate) wanted() bool {
+	return slices.ContainsFunc(f.routes, func(j *job) bool { return j.err == nil })
+}
+
+// claim gives each group in the kernel to the fate that most of its routes have.
+// A pinned group has routes that must not move: it keeps what it says.
+func (o *objects) claim(fates []*fate, pinned map[uint32]bool) {
+	type share struct {
+		f     *fate
+		id    uint32
+		count int
+		leads bool
+	}
+	var shares []share
+	for _, f := range fates {
+		counts := map[uint32]int{}
+		for _, j := range f.routes {
+			if j.err == nil && j.was != nil && o.ourGroup(j.was.NextHop) {
+				counts[j.was.NextHop]++
+			}
+		}
+		for id, n := range counts {
+			shares = append(shares, share{f, id, n, o.leads(id, f)})
+		}
+	}
+	slices.SortFunc(shares, func(a, b share) int {
+		return cmp.Or(cmp.Compare(b.count, a.count), -cmp.Compare(number(a.leads), number(b.leads)),
+			cmp.Compare(a.id, b.id), strings.Compare(a.f.String(), b.f.String()))
+	})
+	for _, s := range shares {
+		if _, taken := o.owner[s.id]; taken || pinned[s.id] && !s.leads {
+			continue
+		}
+		o.owner[s.id] = s.f
+		s.f.ids = append(s.f.ids, s.id)
+	}
+}
+
+// assign decides which group each route of a fate refers to. Who leaves a group
+// that is about to move must go to one that is not, so that it can go before.
+func (o *objects) assign(f *fate) (created *rtnl.NextHop) {
+	for _, j := range f.routes {
+		if j.err != nil {
+			continue
+		}
+		if j.was != nil && slices.Contains(f.ids, j.was.NextHop) {
+			j.want.NextHop = j.was.NextHop
+			continue
+		}
+		leaves := j.was != nil && o.moves(j.was.NextHop)
+		if len(f.ids) > 0 && (!leaves || o.leads(f.ids[0], f)) {
+			j.want.NextHop = f.ids[0]
+			continue
+		}
+		if f.fresh == 0 {
+			n := o.add(rtnl.NextHop{Group: f.group})
+			created, f.fresh = &n, n.ID
+		}
+		j.want.NextHop = f.fresh
+	}
+	return created
+}
+
+// moves tells whether a group is about to get other members.
+func (o *objects) moves(id uint32) bool {
+	f := o.owner[id]
+	return f != nil && !o.leads(id, f)
+}
+
+// String is the fate's way in ip-route(8)'s words, with links as their indices.
+func (f *fate) String() string {
+	var b strings.Builder
+	for i, h := range f.hops {
+		if i > 0 {
+			b.WriteString(" nexthop")
+		}
+		fmt.Fprintf(&b, " via %s dev #%d", h.gateway, h.link)
+		if h.onlink {
+			b.WriteString(" onlink")
+		}
+	}
+	return b.String()
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
