@@ -5,18 +5,19 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
-// Watch calls wake whenever a link, an address or a route has changed, until
-// ctx ends. Events are hints: the caller reads again what it needs. A route of
+// Watch calls wake whenever a link, an address or a route has changed or a
+// next-hop object is gone (whose routes go without a word), until ctx ends. Events are hints: the caller reads again what it needs. A route of
 // the given protocol that appears is the caller's own work and wakes nobody.
 // Watch returns an error if the kernel drops events or closes the socket; the
 // caller then resynchronizes and starts it again.
 func Watch(ctx context.Context, protocol int, wake func()) error {
 	done := make(chan struct{})
 	defer close(done)
-	lost := make(chan error, 3)
+	lost := make(chan error, 4)
 	report := func(err error) {
 		select {
 		case lost <- err:
@@ -35,9 +36,15 @@ func Watch(ctx context.Context, protocol int, wake func()) error {
 	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: report}); err != nil {
 		return fmt.Errorf("watch routes: %w", err)
 	}
+	gone, err := watchNextHops(done, report)
+	if err != nil {
+		return fmt.Errorf("watch next hops: %w", err)
+	}
 	for {
 		open := true
 		select {
+		case <-gone:
+			wake()
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-lost:
@@ -56,4 +63,35 @@ func Watch(ctx context.Context, protocol int, wake func()) error {
 			return fmt.Errorf("watch rtnetlink: socket closed")
 		}
 	}
+}
+
+// watchNextHops tells when next-hop objects go. The library does not know them.
+func watchNextHops(done <-chan struct{}, report func(error)) (<-chan struct{}, error) {
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_NEXTHOP)
+	if err != nil {
+		return nil, err
+	}
+	gone := make(chan struct{}, 1)
+	go func() {
+		<-done
+		s.Close()
+	}()
+	go func() {
+		for {
+			messages, _, err := s.Receive()
+			if err != nil {
+				report(err)
+				return
+			}
+			for _, m := range messages {
+				if m.Header.Type == unix.RTM_DELNEXTHOP {
+					select {
+					case gone <- struct{}{}:
+					default:
+					}
+				}
+			}
+		}
+	}()
+	return gone, nil
 }

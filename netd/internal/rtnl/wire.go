@@ -41,8 +41,7 @@ type socket struct {
 	seq  uint32
 	port uint32
 	buf  []byte
-	// sent counts the datagrams, told the messages: tests look at them.
-	sent, told int
+	sent int // datagrams; tests look at it
 }
 
 func openSocket(at netns.NsHandle) (*socket, error) {
@@ -81,8 +80,8 @@ func (m message) appendTo(b []byte, seq, port uint32) []byte {
 	return append(b, m.body...) // Whose length is a multiple of 4 already.
 }
 
-func (s *socket) send(b []byte, messages int) error {
-	s.sent, s.told = s.sent+1, s.told+messages
+func (s *socket) send(b []byte) error {
+	s.sent++
 	return unix.Sendto(s.s.GetFd(), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 }
 
@@ -120,6 +119,19 @@ func (s *socket) receive(f func(h header, body []byte) error) error {
 	return nil
 }
 
+// drain throws away the answers that wait. While a socket is full the kernel
+// drops those to come, too.
+func (s *socket) drain() {
+	s.s.Lock()
+	defer s.s.Unlock()
+	for {
+		_, _, err := unix.Recvfrom(s.s.GetFd(), s.buf, unix.MSG_DONTWAIT)
+		if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+			return
+		}
+	}
+}
+
 // chunk sends messages in one datagram and returns the error of each. The second
 // result is for what makes these unknown.
 func (s *socket) chunk(messages []message) ([]error, error) {
@@ -134,7 +146,7 @@ func (s *socket) chunk(messages []message) ([]error, error) {
 		s.seq++
 		b = m.appendTo(b, s.seq, s.port)
 	}
-	if err := s.send(b, len(messages)); err != nil {
+	if err := s.send(b); err != nil {
 		return nil, err
 	}
 	errs := make([]error, len(messages))
@@ -184,7 +196,7 @@ func dumpAll[T any](s *socket, kind uint16, request []byte, decode func([]byte) 
 	s.s.Lock()
 	defer s.s.Unlock()
 	s.seq++
-	if err := s.send(message{kind, unix.NLM_F_DUMP, request}.appendTo(nil, s.seq, s.port), 1); err != nil {
+	if err := s.send(message{kind, unix.NLM_F_DUMP, request}.appendTo(nil, s.seq, s.port)); err != nil {
 		return nil, err
 	}
 	var list []T

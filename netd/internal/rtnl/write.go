@@ -1,7 +1,6 @@
 package rtnl
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -75,7 +74,8 @@ func (c *Conn) Write(changes []Change) []error {
 }
 
 // write sends one chunk. If answers were lost, it is sent again one by one: each
-// change can be done twice, but for an Add, whose second answer is not its own.
+// change can be done twice, but for an Add, which then errs: the caller's next look
+// finds what it has made.
 func (c *Conn) write(part []Change) []error {
 	messages := make([]message, len(part))
 	for i, change := range part {
@@ -85,15 +85,11 @@ func (c *Conn) write(part []Change) []error {
 	if err == nil {
 		return errs
 	}
+	c.fib.drain()
 	errs = make([]error, len(part))
 	for i := range messages {
 		one, again := c.fib.chunk(messages[i : i+1])
-		switch {
-		case again != nil:
-			errs[i] = again
-		case part[i].Do == Add && errors.Is(one[0], unix.EEXIST) && !errors.Is(err, unix.EEXIST):
-			// Done by the chunk.
-		default:
+		if errs[i] = again; again == nil {
 			errs[i] = one[0]
 		}
 	}
