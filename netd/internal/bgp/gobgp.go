@@ -176,6 +176,36 @@ func ownPath(p netip.Prefix) *api.Path {
 	}
 }
 
+// merit is what BGP's order looks at before it takes to tie-breakers (RFC 4271,
+// 9.1.2.2): paths of one merit may share the traffic.
+type merit struct {
+	localPref, hops, origin, med uint32
+	external, stale              bool
+}
+
+func meritOf(p *api.Path) merit {
+	m := merit{localPref: 100, external: p.GetIsFromExternal(), stale: p.GetStale()}
+	for _, a := range p.GetPattrs() {
+		switch {
+		case a.GetLocalPref() != nil:
+			m.localPref = a.GetLocalPref().GetLocalPref()
+		case a.GetOrigin() != nil:
+			m.origin = a.GetOrigin().GetOrigin()
+		case a.GetMultiExitDisc() != nil:
+			m.med = a.GetMultiExitDisc().GetMed()
+		case a.GetAsPath() != nil:
+			for _, seg := range a.GetAsPath().GetSegments() {
+				if seg.GetType() == api.AsSegment_TYPE_AS_SET {
+					m.hops++
+				} else {
+					m.hops += uint32(len(seg.GetNumbers()))
+				}
+			}
+		}
+	}
+	return m
+}
+
 // learned turns one destination into paths, in BGP's order; our own are left out.
 func learned(d *api.Destination, names map[string]string) []Path {
 	prefix, err := netip.ParsePrefix(d.GetPrefix())
@@ -183,6 +213,7 @@ func learned(d *api.Destination, names map[string]string) []Path {
 		return nil
 	}
 	var paths []Path
+	var last merit // the last path's
 	for _, p := range d.GetPaths() {
 		peer, ok := names[p.GetNeighborIp()]
 		if !ok {
@@ -201,9 +232,14 @@ func learned(d *api.Destination, names map[string]string) []Path {
 				}
 			}
 		}
-		if err == nil && path.NextHop.IsValid() {
-			paths = append(paths, path)
+		if err != nil || !path.NextHop.IsValid() {
+			continue
 		}
+		m := meritOf(p)
+		if len(paths) > 0 && m == last {
+			path.Rank = paths[len(paths)-1].Rank
+		}
+		paths, last = append(paths, path), m
 	}
 	return paths
 }

@@ -34,6 +34,10 @@ func asPath(segments ...[]uint32) *api.Attribute {
 	return &api.Attribute{Attr: &api.Attribute_AsPath{AsPath: a}}
 }
 
+func med(n uint32) *api.Attribute {
+	return &api.Attribute{Attr: &api.Attribute_MultiExitDisc{MultiExitDisc: &api.MultiExitDiscAttribute{Med: n}}}
+}
+
 func mpReach(hops ...string) *api.Attribute {
 	return &api.Attribute{Attr: &api.Attribute_MpReach{MpReach: &api.MpReachNLRIAttribute{NextHops: hops}}}
 }
@@ -61,6 +65,17 @@ func TestLearned(t *testing.T) {
 			{NeighborIp: "10.0.2.13"},
 			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{nextHop("10.0.1.1")}},
 		}}, []Path{{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1"}}},
+		{"two paths of one merit, a longer one, one with another MED", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{nextHop("10.0.1.1"), asPath([]uint32{65001})}},
+			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{nextHop("10.0.2.13"), asPath([]uint32{65103})}},
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{nextHop("10.0.1.1"), asPath([]uint32{65001, 65001})}},
+			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{nextHop("10.0.2.13"), asPath([]uint32{65103, 65103}), med(7)}},
+		}}, []Path{
+			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
+			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
+			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001, 65001}},
+			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", Rank: 3, ASPath: []uint32{65103, 65103}},
+		}},
 		{"a session that is not configured (any more)", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
 			{NeighborIp: "192.0.2.1", Pattrs: []*api.Attribute{nextHop("192.0.2.1")}},
 		}}, nil},

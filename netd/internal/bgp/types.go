@@ -35,7 +35,8 @@ type Path struct {
 	Prefix  netip.Prefix
 	NextHop netip.Addr
 	Peer    string // its name
-	// Rank is BGP's own order among the paths of the prefix; 0 is its best.
+	// Rank is BGP's own order among the paths of the prefix; 0 is its best, and
+	// paths that differ in its tie-breakers only have the same.
 	Rank   int
 	ASPath []uint32
 	// Stale: the peer is restarting and its paths are kept meanwhile (RFC 4724).

@@ -13,8 +13,26 @@
 // ToR, whose next hop is connected (the fabric routes pods); the tunnel, to a
 // gateway in another subnet. So IP-in-IP is the fallback that is taken when no
 // ToR offers the prefix and left when one does again. Inside one such class
-// BGP's own rank decides. BGP alone could not: it prefers the shorter AS path,
+// BGP's own rank decides; paths of equal rank share the traffic. BGP alone could not: it prefers the shorter AS path,
 // which is the gateway's, and knows nothing of subnets and tunnels.
+//
+// # Next hops
+//
+// A route to other gateways refers to a group of the kernel's next-hop objects,
+// also where the way is but one: a group's members can be exchanged under its
+// routes, whereas a single next hop can not become a group. Who is in one group
+// is decided by fate: prefixes with the same usable paths in the same order move
+// together when one of these paths goes, so their move is one operation on their
+// group.
+//
+// After a restart the groups are adopted by what is in the kernel: a group
+// belongs to the fate that most of its routes have. So one fate may have several
+// groups; a route whose group leads where it should is never rewritten, unless
+// most of that group's routes have another fate.
+//
+// The kernel itself throws out the next hops of a link that is down or has lost
+// carrier, and the routes of a group that has no other: these are filled again,
+// by chunks, where a way remains.
 //
 // The daemon is the only caller.
 package route

@@ -10,20 +10,6 @@ import (
 	"netd/netd/internal/rtnl"
 )
 
-// # Next hops
-//
-// A route to other gateways refers to a group of the kernel's next-hop objects,
-// also where the way is but one: a group's members can be exchanged under its
-// routes, whereas a single next hop can not become a group. Who is in one group
-// is decided by fate: prefixes with the same usable paths in the same order move
-// together when one of these paths goes, so their move is one operation on their
-// group.
-//
-// After a restart the groups are adopted by what is in the kernel: a group
-// belongs to the fate that most of its routes have. So one fate may have several
-// groups; a route whose group leads where it should is never rewritten, unless
-// most of that group's routes have another fate.
-
 // firstID is where our next-hop objects' numbers begin; taken ones are stepped over.
 const firstID = 120_001
 

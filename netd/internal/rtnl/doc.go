@@ -1,7 +1,9 @@
-// Package rtnl is what netd says to rtnetlink: links, addresses, routes and
-// neighbours, in netip types and with errors that name what was attempted.
+// Package rtnl is what netd says to rtnetlink: links, addresses, routes, next-hop
+// objects and neighbours, in netip types and with errors that name what was
+// attempted.
 //
-// It owns vishvananda/netlink: nothing else imports that library. It keeps no
+// It owns vishvananda/netlink: nothing else imports that library. Routes and
+// next-hop objects go by messages of its own (wire.go), in chunks. It keeps no
 // state and takes no decision. A dump that the kernel reports as interrupted
 // is read again, and in the end it is an error, never a shorter answer.
 package rtnl

@@ -299,6 +299,10 @@ func TestWatch(t *testing.T) {
 		wakes("an address", toggle("ip addr VERB 10.0.7.1/24 dev up0"))
 		there = false
 		wakes("a link", toggle("ip link VERB br9 type bridge"))
+		wakes("a next hop that is taken away", func() {
+			ownnet.Command(t, "ip nexthop replace id 9 via 10.0.1.1 dev up0")
+			ownnet.Command(t, "ip nexthop del id 9")
+		})
 
 		own := rtnl.Route{Prefix: pfx("10.64.2.0/26"), Gateway: ip("10.0.1.1"), Link: l.Index, Protocol: protocol}
 		must(t, c.ReplaceRoute(own))
