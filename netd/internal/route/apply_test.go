@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +22,7 @@ type fakeFIB struct {
 	log     []string
 	readErr error
 	hopsErr error
+	changed func() // called after each change, if not nil
 }
 
 func (k *fakeFIB) Links() ([]rtnl.Link, error) { return k.links, nil }
@@ -44,6 +47,9 @@ func (k *fakeFIB) MoveNextHops(changes []rtnl.Change) []error { return k.Write(c
 func (k *fakeFIB) Write(changes []rtnl.Change) []error {
 	errs := make([]error, len(changes))
 	for i, c := range changes {
+		if i > 0 && k.changed != nil {
+			k.changed()
+		}
 		k.log = append(k.log, c.String())
 		switch _, there := k.hops[hopID(c)]; {
 		case c.Route != nil:
@@ -69,7 +75,28 @@ func (k *fakeFIB) Write(changes []rtnl.Change) []error {
 			k.hops[c.NextHop.ID] = *c.NextHop
 		}
 	}
+	if k.changed != nil {
+		k.changed()
+	}
 	return errs
+}
+
+// leads is where each prefix goes.
+func (k *fakeFIB) leads() map[netip.Prefix]string {
+	ways := map[netip.Prefix]string{}
+	for _, r := range k.routes {
+		way := fmt.Sprintf("blackhole:%v via %s dev %d", r.Blackhole, r.Gateway, r.Link)
+		if r.NextHop != 0 {
+			var members []string
+			for _, id := range k.hops[r.NextHop].Group {
+				members = append(members, fmt.Sprintf("via %s dev %d", k.hops[id].Gateway, k.hops[id].Link))
+			}
+			slices.Sort(members) // Numbers are in an order of their own.
+			way = strings.Join(members, " ")
+		}
+		ways[r.Prefix] = way
+	}
+	return ways
 }
 
 func hopID(c rtnl.Change) uint32 {
@@ -249,5 +276,68 @@ func TestApplyRefusedHop(t *testing.T) {
 	i := slices.IndexFunc(fib.routes, func(r rtnl.Route) bool { return r.Prefix == pfx("10.64.3.0/26") })
 	if group := fib.hops[fib.routes[i].NextHop].Group; res.Changed() || len(group) != 1 || fib.hops[group[0]].Gateway != ip("10.0.1.1") {
 		t.Errorf("a bad one of two: %+v, %v, want the route with the good one", res, fib.hops)
+	}
+}
+
+// Whatever the plans, every prefix leads at each moment where the old plan or the
+// new one says, and the second time nothing is done.
+func TestApplyNeverAstray(t *testing.T) {
+	for seed := range uint64(300) {
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		f, fib := lab(), newFIB()
+		hops := []string{"10.0.1.1", "10.0.1.2", "10.0.1.12", "10.0.2.13", "10.0.2.14"}
+		f.Gateways[ip("10.0.2.14")] = "gw-d"
+		f.Hops[ip("10.0.2.14")], f.Hops[ip("10.0.1.2")] = f.Hops[ip("10.0.2.13")], f.Hops[ip("10.0.1.1")]
+		for range 8 {
+			f.Paths = nil
+			for i := range 12 {
+				for _, h := range hops {
+					if rnd.IntN(3) == 0 {
+						f.Paths = append(f.Paths, path(fmt.Sprintf("10.64.%d.0/26", 2+i), h, h, rnd.IntN(2)))
+					}
+				}
+			}
+			before := fib.leads()
+			fresh := newFIB()
+			if _, err := Apply(fresh, Plan(f), Options{}); err != nil {
+				t.Fatal(err)
+			}
+			want := fresh.leads()
+			fib.log = nil
+			fib.changed = func() {
+				for p, way := range fib.leads() {
+					// A prefix that is to be removed may follow its next hop until then.
+					if w, planned := want[p]; planned && way != w && way != before[p] {
+						t.Errorf("seed %d: %s leads to %q, was %q, planned %q", seed, p, way, before[p], w)
+					}
+				}
+			}
+			if _, err := Apply(fib, Plan(f), Options{}); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			fib.changed = nil
+			if diff := cmp.Diff(want, fib.leads(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+				t.Fatalf("seed %d (-want +got):\n%s\n%s", seed, diff, strings.Join(fib.log, "\n"))
+			}
+			if res, err := Apply(fib, Plan(f), Options{}); err != nil || res != (Result{}) {
+				t.Fatalf("seed %d, again: %+v, %v", seed, res, err)
+			}
+			if t.Failed() {
+				t.Fatal(strings.Join(fib.log, "\n"))
+			}
+		}
+	}
+}
+
+// Routes of an earlier version, without next-hop objects, are replaced in place.
+func TestApplyTakesOverPlainRoutes(t *testing.T) {
+	f := lab()
+	f.Blocks, f.Paths = nil, []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
+	fib := newFIB()
+	fib.routes = []rtnl.Route{{Prefix: pfx("10.64.3.0/26"), Gateway: ip("10.0.1.1"), Link: 2, Source: f.Source, Protocol: Protocol, Metric: Metric}}
+	for _, want := range []Result{{Replaced: 1, NextHops: 2}, {}} {
+		if res, err := Apply(fib, Plan(f), Options{}); err != nil || res != want {
+			t.Errorf("%+v, %v, want %+v", res, err, want)
+		}
 	}
 }
