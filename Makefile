@@ -56,10 +56,11 @@ test-board: build build/images/amd64/web.tar build/images/arm64/web.tar ## tests
 
 check: deps ## formatting and vet, for every tier
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
-	go vet ./... && go vet -tags net ./... && go vet -tags vm ./... && go vet -tags board ./...
+	go vet ./... && go vet -tags net ./... && go vet -tags vm ./... && go vet -tags board ./... && go vet -tags 'net bench' ./netd/internal/route
 
 bench: deps $(call programs,amd64) build/images/amd64/web.tar bin/bench/guest bin/bench/ctr ## ratios against named peers, measured in one run (root): JSON=FILE keeps all
 	go run ./firmware/bench --version $(VERSION) $(if $(JSON),--json $(JSON))
+	CGO_ENABLED=0 go test -tags 'net bench' -count=1 -run TestRatios -v ./netd/internal/route
 
 clean: ## remove what was built; the cache of packages stays
 	rm -rf bin build
