@@ -1,0 +1,2 @@
+// Package buildroot has what a base of one's own needs; see README.md.
+package buildroot
