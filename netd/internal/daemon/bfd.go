@@ -79,9 +79,10 @@ func (d *Daemon) readPaths() error {
 // pathsChanged answers a change at once: the routes first, from what is known of
 // BGP already, and then the sessions.
 func (d *Daemon) pathsChanged(ctx context.Context) {
-	lost := len(d.lostPeers())
+	before := d.lostPeers()
 	_ = d.readPaths() // The error is reported by the round that follows.
-	if len(d.lostPeers()) == lost {
+	same := func(a, b bfd.Status) bool { return a.Peer == b.Peer && a.Failed.Equal(b.Failed) }
+	if slices.EqualFunc(before, d.lostPeers(), same) {
 		return
 	}
 	if _, err := d.program(); err != nil {
