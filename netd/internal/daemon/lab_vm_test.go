@@ -25,56 +25,6 @@ type fleet struct {
 	pod  map[string]string // the address of the pod pod-GATEWAY
 }
 
-// root is the checkout.
-func root(t *testing.T) string {
-	t.Helper()
-	dir, err := filepath.Abs("../../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func binary(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(root(t), "bin/amd64/netd")
-	if _, err := os.Stat(bin); err != nil {
-		t.Fatalf("no binary to test (make build makes it): %v", err)
-	}
-	return bin
-}
-
-func newNet(ctx context.Context, t *testing.T) *lab.Net {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "lab-") // t.TempDir is closed to the speaker's user
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	n, err := lab.New(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			dump(t, n)
-		}
-		if err := n.Close(); err != nil {
-			t.Errorf("close the lab: %v", err)
-		}
-	})
-	return n
-}
-
-// dump prints what the lab saw.
-func dump(t *testing.T, n *lab.Net) {
-	logs, _ := filepath.Glob(filepath.Join(n.Dir, "*.log"))
-	for _, l := range logs {
-		b, _ := os.ReadFile(l)
-		t.Logf("=== %s\n%s", filepath.Base(l), b[max(0, len(b)-6000):])
-	}
-}
-
 // newFleet brings the lab up and waits until every session is Established.
 func newFleet(ctx context.Context, t *testing.T) *fleet {
 	t.Helper()
@@ -132,15 +82,6 @@ func (f *fleet) dump(t *testing.T) {
 	}
 }
 
-func within(t *testing.T, d time.Duration, what string, cond func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	defer cancel()
-	if err := lab.Until(ctx, what, cond); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func (f *fleet) converged(ctx context.Context, t *testing.T) {
 	t.Helper()
 	for name, gw := range f.gw {
@@ -181,20 +122,6 @@ func (f *fleet) must(t *testing.T, gw string, args ...string) string {
 		t.Fatal(err)
 	}
 	return out
-}
-
-var received = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
-
-// loss reads ping's summary.
-func loss(t *testing.T, out string) (sent, lost int) {
-	t.Helper()
-	m := received.FindStringSubmatch(out)
-	if m == nil {
-		t.Fatalf("ping has no summary:\n%s", out)
-	}
-	sent, _ = strconv.Atoi(m[1])
-	got, _ := strconv.Atoi(m[2])
-	return sent, sent - got
 }
 
 // flow starts a ping that goes on until its stop function, which returns what
