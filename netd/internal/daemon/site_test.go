@@ -1,4 +1,4 @@
-//go:build net
+//go:build net || vm
 
 package daemon_test
 
