@@ -19,6 +19,9 @@ type NextHop struct {
 	Link    int
 	// Onlink says that Gateway is reached through Link whatever the routes say.
 	Onlink bool
+	// Outer and OuterSource are the IPv6 addresses of the packets that Link (of kind
+	// ip6tnl) wraps around what comes; there is no Gateway then.
+	Outer, OuterSource netip.Addr
 	// Blackhole drops what comes.
 	Blackhole bool
 	// Group holds the members of a group, in order of their numbers.
@@ -42,6 +45,9 @@ func (n NextHop) String() string {
 	if n.Gateway.IsValid() {
 		fmt.Fprintf(&b, " via %s", n.Gateway)
 	}
+	if n.Outer.IsValid() {
+		fmt.Fprintf(&b, " encap ip6 src %s dst %s", n.OuterSource, n.Outer)
+	}
 	if n.Link != 0 {
 		fmt.Fprintf(&b, " dev #%d", n.Link)
 	}
@@ -54,13 +60,23 @@ func (n NextHop) String() string {
 // sizeofNhmsg is struct nhmsg's: family, scope, protocol, reserved, flags.
 const sizeofNhmsg = 8
 
+// linux/lwtunnel.h, which x/sys has not.
+const (
+	lwtunnelEncapIP6 = 4
+	lwtunnelIP6Dst   = 2
+	lwtunnelIP6Src   = 3
+)
+
 // Octets of struct nexthop_grp: number, weight less one, reserved.
 const sizeofGroupEntry = 8
 
 func (n NextHop) encode(b []byte) []byte {
 	family, flags := byte(unix.AF_INET), uint32(0)
-	if len(n.Group) > 0 {
+	switch {
+	case len(n.Group) > 0:
 		family = unix.AF_UNSPEC // Else: "Invalid nexthop family for group".
+	case n.Gateway.Is6() || n.Outer.IsValid(): // IPv4 routes take these, too.
+		family = unix.AF_INET6
 	}
 	if n.Onlink {
 		flags = unix.RTNH_F_ONLINK
@@ -82,6 +98,11 @@ func (n NextHop) encode(b []byte) []byte {
 	if n.Gateway.IsValid() {
 		b = attr(b, unix.NHA_GATEWAY, n.Gateway.AsSlice())
 	}
+	if n.Outer.IsValid() {
+		to := attr(nil, lwtunnelIP6Dst, n.Outer.AsSlice())
+		b = attr(b, unix.NHA_ENCAP|unix.NLA_F_NESTED, attr(to, lwtunnelIP6Src, n.OuterSource.AsSlice()))
+		b = attr(b, unix.NHA_ENCAP_TYPE, binary.NativeEndian.AppendUint16(nil, lwtunnelEncapIP6))
+	}
 	return b
 }
 
@@ -98,6 +119,8 @@ func decodeNextHop(b []byte) (NextHop, error) {
 			return intOf(v, &n.Link)
 		case unix.NHA_GATEWAY:
 			n.Gateway, _ = netip.AddrFromSlice(v)
+		case unix.NHA_ENCAP:
+			return eachAttr(v, n.decodeOuter)
 		case unix.NHA_BLACKHOLE:
 			n.Blackhole = true
 		case unix.NHA_GROUP:
@@ -110,6 +133,16 @@ func decodeNextHop(b []byte) (NextHop, error) {
 	})
 	slices.Sort(n.Group)
 	return n, err
+}
+
+func (n *NextHop) decodeOuter(kind uint16, v []byte) error {
+	switch kind {
+	case lwtunnelIP6Dst:
+		n.Outer, _ = netip.AddrFromSlice(v)
+	case lwtunnelIP6Src:
+		n.OuterSource, _ = netip.AddrFromSlice(v)
+	}
+	return nil
 }
 
 // NextHops lists the next-hop objects, everybody's.

@@ -10,12 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Route is one IPv4 route of the main table.
+// Route is one route of the main table, of either family.
 type Route struct {
 	Prefix netip.Prefix
 	// Blackhole drops what matches; Gateway, Link and Source are then empty.
 	Blackhole bool
-	// Gateway is the next hop; invalid means that the prefix is on the link.
+	// Gateway is the next hop; invalid means that the prefix is on the link. An IPv4
+	// prefix may have an IPv6 one (RFC 8950).
 	Gateway netip.Addr
 	// Onlink says that Gateway is reached through Link whatever the other routes say.
 	Onlink bool
@@ -54,16 +55,27 @@ func (r Route) String() string {
 	return b.String()
 }
 
-// Routes lists the main table's IPv4 unicast and blackhole routes of one protocol.
+// Routes lists the main table's unicast and blackhole routes of one protocol, of
+// both families.
 func (c *Conn) Routes(protocol int) ([]Route, error) {
+	routes, err := c.familyRoutes(unix.AF_INET, protocol)
+	if err != nil {
+		return nil, err
+	}
+	more, err := c.familyRoutes(unix.AF_INET6, protocol)
+	return append(routes, more...), err
+}
+
+func (c *Conn) familyRoutes(family byte, protocol int) ([]Route, error) {
 	request := make([]byte, unix.SizeofRtMsg)
-	request[0], request[4], request[5] = unix.AF_INET, unix.RT_TABLE_MAIN, byte(protocol)
+	request[0], request[4], request[5] = family, unix.RT_TABLE_MAIN, byte(protocol)
 	return dump("routes", func() ([]Route, error) {
 		list, err := dumpAll(c.fib, unix.RTM_GETROUTE, attr32(request, unix.RTA_TABLE, unix.RT_TABLE_MAIN), decodeRoute)
 		mine := list[:0]
 		for _, r := range list {
-			// A kernel without strict checks tells of all routes.
-			if r.Protocol == protocol && r.table == unix.RT_TABLE_MAIN && (r.kind == unix.RTN_UNICAST || r.kind == unix.RTN_BLACKHOLE) {
+			// A kernel without strict checks tells of all routes, one without IPv6 of the
+			// other family's.
+			if r.Protocol == protocol && r.family == family && r.table == unix.RT_TABLE_MAIN && (r.kind == unix.RTN_UNICAST || r.kind == unix.RTN_BLACKHOLE) {
 				mine = append(mine, r)
 			}
 		}
@@ -98,7 +110,7 @@ func (r Route) encode(b []byte) []byte {
 	if r.Onlink {
 		flags = unix.RTNH_F_ONLINK
 	}
-	b = append(b, unix.AF_INET, byte(r.Prefix.Bits()), 0, 0, unix.RT_TABLE_MAIN, byte(r.Protocol), scope, kind)
+	b = append(b, familyOf(r.Prefix.Addr()), byte(r.Prefix.Bits()), 0, 0, unix.RT_TABLE_MAIN, byte(r.Protocol), scope, kind)
 	b = binary.NativeEndian.AppendUint32(b, flags)
 	if r.Prefix.Bits() > 0 {
 		b = attr(b, unix.RTA_DST, r.Prefix.Addr().AsSlice())
@@ -110,8 +122,12 @@ func (r Route) encode(b []byte) []byte {
 	if r.NextHop != 0 {
 		b = attr32(b, rtaNextHopID, r.NextHop)
 	}
-	if r.Gateway.IsValid() {
+	switch {
+	case !r.Gateway.IsValid():
+	case familyOf(r.Gateway) == familyOf(r.Prefix.Addr()):
 		b = attr(b, unix.RTA_GATEWAY, r.Gateway.AsSlice())
+	default:
+		b = attr(b, unix.RTA_VIA, append(binary.NativeEndian.AppendUint16(nil, uint16(familyOf(r.Gateway))), r.Gateway.AsSlice()...))
 	}
 	if r.Link != 0 {
 		b = attr32(b, unix.RTA_OIF, uint32(r.Link))
@@ -122,21 +138,39 @@ func (r Route) encode(b []byte) []byte {
 // rtaNextHopID is RTA_NH_ID of linux/rtnetlink.h, which x/sys has not.
 const rtaNextHopID = 30
 
+// sizeofFamily is struct rtvia's rtvia_family.
+const sizeofFamily = 2
+
+// familyOf is an address's number in the kernel.
+func familyOf(a netip.Addr) byte {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}
+
 // listed is a route as it is dumped.
 type listed struct {
 	Route
-	table int
-	kind  byte
+	table  int
+	family byte
+	kind   byte
+	// gateway and link are the way, also that of a next-hop object.
+	gateway netip.Addr
+	link    int
 }
 
 func decodeRoute(b []byte) (listed, error) {
 	if len(b) < unix.SizeofRtMsg {
 		return listed{}, errShort
 	}
-	r := listed{table: int(b[4]), kind: b[7]}
+	r := listed{table: int(b[4]), family: b[0], kind: b[7]}
 	r.Protocol, r.Blackhole = int(b[5]), b[7] == unix.RTN_BLACKHOLE
 	r.Onlink = binary.NativeEndian.Uint32(b[8:])&unix.RTNH_F_ONLINK != 0
 	r.Prefix = netip.PrefixFrom(netip.IPv4Unspecified(), int(b[1]))
+	if r.family == unix.AF_INET6 {
+		r.Prefix = netip.PrefixFrom(netip.IPv6Unspecified(), int(b[1]))
+	}
 	err := eachAttr(b[unix.SizeofRtMsg:], func(kind uint16, v []byte) error {
 		switch kind {
 		case unix.RTA_DST:
@@ -150,6 +184,10 @@ func decodeRoute(b []byte) (listed, error) {
 			r.Source, _ = netip.AddrFromSlice(v)
 		case unix.RTA_GATEWAY:
 			r.Gateway, _ = netip.AddrFromSlice(v)
+		case unix.RTA_VIA:
+			if len(v) > sizeofFamily {
+				r.Gateway, _ = netip.AddrFromSlice(v[sizeofFamily:])
+			}
 		case unix.RTA_OIF:
 			return intOf(v, &r.Link)
 		case rtaNextHopID:
@@ -157,6 +195,7 @@ func decodeRoute(b []byte) (listed, error) {
 		}
 		return nil
 	})
+	r.gateway, r.link = r.Gateway, r.Link
 	// With a next-hop object its gateway and link are told again, for old tools;
 	// and the kernel reports the loopback's index for some blackholes.
 	if r.NextHop != 0 {
@@ -166,27 +205,4 @@ func decodeRoute(b []byte) (listed, error) {
 		r.Link = 0
 	}
 	return r, err
-}
-
-// Hop is the kernel's answer to "how would a packet for this address leave?".
-type Hop struct {
-	// Link is the index of the link that it leaves by.
-	Link int
-	// Gateway is invalid if the address is on the link itself.
-	Gateway netip.Addr
-	// Source is the address that the kernel would send from.
-	Source netip.Addr
-}
-
-// Lookup asks the FIB for the way to an address (ip route get).
-func (c *Conn) Lookup(a netip.Addr) (Hop, error) {
-	routes, err := c.h.RouteGet(toIP(a))
-	if err != nil {
-		return Hop{}, fmt.Errorf("look up route to %s: %w", a, err)
-	}
-	if len(routes) == 0 {
-		return Hop{}, fmt.Errorf("look up route to %s: no answer", a)
-	}
-	r := routes[0]
-	return Hop{Link: r.LinkIndex, Gateway: fromIP(r.Gw), Source: fromIP(r.Src)}, nil
 }

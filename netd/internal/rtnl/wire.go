@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -234,6 +235,34 @@ func dumpAll[T any](s *socket, kind uint16, request []byte, decode func([]byte) 
 		}
 	}
 	return list, failed
+}
+
+// ask sends one request and returns its one answer.
+func (s *socket) ask(m message) ([]byte, error) {
+	s.s.Lock()
+	defer s.s.Unlock()
+	s.seq++
+	if err := s.send(m.appendTo(nil, s.seq, s.port)); err != nil {
+		return nil, err
+	}
+	var answer []byte
+	var refused error
+	for answer == nil && refused == nil {
+		err := s.receive(func(h header, body []byte) error {
+			switch {
+			case h.seq != s.seq:
+			case h.kind == unix.NLMSG_ERROR:
+				refused = refusal(h, body)
+			default:
+				answer = slices.Clone(body)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return answer, refused
 }
 
 func align(n int) int { return (n + 3) &^ 3 }
