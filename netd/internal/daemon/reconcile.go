@@ -296,7 +296,7 @@ func (d *Daemon) facts() (route.Facts, error) {
 		f.Peers = append(f.Peers, p.Address)
 	}
 	if d.tunnelled() && d.source.IsValid() {
-		f.Tunnel = link.TunnelName
+		f.Tunnels = []route.Tunnel{{Kind: route.IPIP, Link: link.TunnelName, Inner: route.IPv4, Outer: route.IPv4}}
 	}
 	for _, p := range d.snapshot.Paths {
 		f.Paths = append(f.Paths, route.Path{
@@ -310,33 +310,4 @@ func (d *Daemon) facts() (route.Facts, error) {
 		}
 	}
 	return f, d.lookUpHops(&f)
-}
-
-// lookUpHops asks the kernel, not our own masks, how each next hop is reached:
-// addresses with a /32 mask and odd DHCP servers broke that for others.
-func (d *Daemon) lookUpHops(f *route.Facts) error {
-	links, err := d.kernel.Links()
-	if err != nil {
-		return err
-	}
-	for _, p := range f.Paths {
-		if _, ok := f.Hops[p.NextHop]; ok {
-			continue
-		}
-		way, err := d.kernel.Lookup(p.NextHop)
-		if err != nil {
-			f.Hops[p.NextHop] = route.Hop{Error: err.Error()}
-			continue
-		}
-		var hop route.Hop
-		for _, l := range links {
-			if l.Index == way.Link {
-				hop = route.Hop{Link: l.Name, Carrier: l.Carrier && l.Up, Tunnel: l.Name == link.TunnelName, Via: way.Gateway}
-			}
-		}
-		uplink := slices.ContainsFunc(d.uplinks, func(u link.State) bool { return u.Index == way.Link })
-		hop.Connected = uplink && !way.Gateway.IsValid()
-		f.Hops[p.NextHop] = hop
-	}
-	return nil
 }

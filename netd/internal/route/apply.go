@@ -146,7 +146,8 @@ func (r *round) want(plan []Decision, have []rtnl.Route) {
 // fateOf is the same for prefixes that move together.
 func fateOf(d Decision) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s %s", d.Route.Kind, d.Route.NextHop, d.Route.Link, d.Route.Equal)
+	// IPv6 routes can not follow a group whose members become IPv4's.
+	fmt.Fprintf(&b, "%s %s %s %s", FamilyOf(d.Prefix.Addr()), d.Route.Kind, d.Route.Way, d.Route.Equal)
 	usable := make([]*Candidate, 0, 4)
 	for i := range d.Candidates {
 		if d.Candidates[i].Kind != "" {
@@ -155,7 +156,7 @@ func fateOf(d Decision) string {
 	}
 	slices.SortStableFunc(usable, func(a, b *Candidate) int { return a.class - b.class }) // BGP's rank decides inside a class.
 	for _, c := range usable {
-		fmt.Fprintf(&b, "|%s %s %s", c.Kind, c.NextHop, c.link)
+		fmt.Fprintf(&b, "|%s %s", c.Kind, c.way)
 	}
 	return b.String()
 }
@@ -221,7 +222,14 @@ func (r *round) held(route rtnl.Route) bool {
 		return false
 	}
 	return slices.ContainsFunc(r.objects.ways(route), func(h hop) bool {
-		return r.carrier[h.link] && !slices.Contains(r.lost, h.gateway)
+		return r.carrier[h.link] && !r.dead(h)
+	})
+}
+
+// dead tells whether a hop leads to an address that is known to be dead.
+func (r *round) dead(h hop) bool {
+	return slices.ContainsFunc(r.lost, func(a netip.Addr) bool {
+		return a.WithZone("") == h.address() && (a.Zone() == "" || r.links[a.Zone()] == h.link)
 	})
 }
 
@@ -349,16 +357,30 @@ func (r *round) kernelRoute(p Route) (rtnl.Route, []hop, error) {
 		return k, nil, nil
 	}
 	var hops []hop
-	for _, w := range append([]Way{{p.NextHop, p.Link}}, p.Equal...) {
+	for _, w := range append([]Way{p.Way}, p.Equal...) {
 		index := r.links[w.Link]
 		if index == 0 {
 			return k, nil, fmt.Errorf("route %s via %s: there is no link %s", p.Prefix, w.NextHop, w.Link)
 		}
-		hops = append(hops, hop{w.NextHop, index, p.Kind == IPIP})
+		hops = append(hops, kernelHop(p.Kind, w, index))
 	}
 	if !p.NextHop.IsValid() { // A pod's link is its own: nobody moves with it.
 		k.Link = hops[0].link
 		return k, nil, nil
 	}
 	return k, hops, nil
+}
+
+// kernelHop is a way as a next-hop object says it.
+func kernelHop(kind Kind, w Way, link int) hop {
+	gateway := w.NextHop
+	if w.Key.IsValid() {
+		gateway = w.Key
+	}
+	if kind == IP6Tnl {
+		return hop{link: link, outer: gateway, source: w.Local}
+	}
+	gateway = gateway.WithZone("") // The link says it.
+	// The kernel wants no "onlink" with a link-local gateway, which is on its link anyway.
+	return hop{gateway: gateway, link: link, onlink: kind.tunnelled() && !gateway.IsLinkLocalUnicast()}
 }

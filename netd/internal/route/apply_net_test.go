@@ -54,15 +54,15 @@ func box(t *testing.T) *rtnl.Conn {
 
 func via(prefix, hop string) route.Decision {
 	return route.Decision{Prefix: pfx(prefix), Route: &route.Route{
-		Prefix: pfx(prefix), Kind: route.Native, NextHop: ip(hop), Link: "uplink0", Source: ip("10.0.1.11"),
+		Prefix: pfx(prefix), Kind: route.Native, Way: route.Way{NextHop: ip(hop), Link: "uplink0"}, Source: ip("10.0.1.11"),
 	}}
 }
 
 func plan() []route.Decision {
 	return []route.Decision{
 		{Prefix: pfx("10.64.1.0/26"), Route: &route.Route{Prefix: pfx("10.64.1.0/26"), Kind: route.Blackhole}},
-		{Prefix: pfx("10.64.1.3/32"), Route: &route.Route{Prefix: pfx("10.64.1.3/32"), Kind: route.Pod, Link: "pod1"}},
-		{Prefix: pfx("10.64.5.7/32"), Route: &route.Route{Prefix: pfx("10.64.5.7/32"), Kind: route.Pod, Link: "pod1"}},
+		{Prefix: pfx("10.64.1.3/32"), Route: &route.Route{Prefix: pfx("10.64.1.3/32"), Kind: route.Pod, Way: route.Way{Link: "pod1"}}},
+		{Prefix: pfx("10.64.5.7/32"), Route: &route.Route{Prefix: pfx("10.64.5.7/32"), Kind: route.Pod, Way: route.Way{Link: "pod1"}}},
 		via("10.64.2.0/26", "10.0.1.12"),
 		via("0.0.0.0/0", "10.0.1.1"),
 		{Prefix: pfx("10.64.4.0/26"), Reason: "no route"},

@@ -13,8 +13,13 @@
 // ToR, whose next hop is connected (the fabric routes pods); the tunnel, to a
 // gateway in another subnet. So IP-in-IP is the fallback that is taken when no
 // ToR offers the prefix and left when one does again. Inside one such class
-// BGP's own rank decides; paths of equal rank share the traffic. BGP alone could not: it prefers the shorter AS path,
-// which is the gateway's, and knows nothing of subnets and tunnels.
+// BGP's own rank decides; paths of equal rank share the traffic. BGP alone could
+// not: it prefers the shorter AS path, which is the gateway's, and knows nothing of
+// subnets and tunnels.
+//
+// Which tunnel follows from the families of prefix and next hop (Facts.Tunnels). An
+// IPv4 prefix may have an IPv6 next hop natively (RFC 8950); an IPv6 prefix with an
+// IPv4 next hop has a tunnel or no route.
 //
 // # Next hops
 //
@@ -29,6 +34,12 @@
 // belongs to the fate that most of its routes have. So one fate may have several
 // groups; a route whose group leads where it should is never rewritten, unless
 // most of that group's routes have another fate.
+//
+// A group serves one family: the kernel keeps IPv4 members out of groups that IPv6
+// routes refer to. In IPv6 the kernel takes a global address as next hop on a link
+// only if its routes to it lead to that link ("onlink" does not help), so a tunnel
+// over IPv6 has its outer address as encapsulation (ip6tnl), or a key of its own
+// (vxlan, link-local).
 //
 // The kernel itself throws out the next hops of a link that is down or has lost
 // carrier, and the routes of a group that has no other: these are filled again,

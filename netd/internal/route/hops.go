@@ -18,6 +18,22 @@ type hop struct {
 	gateway netip.Addr
 	link    int
 	onlink  bool
+	// outer and source are the outer addresses of a tunnel whose link knows neither.
+	outer, source netip.Addr
+}
+
+func hopOf(n rtnl.NextHop) hop { return hop{n.Gateway, n.Link, n.Onlink, n.Outer, n.OuterSource} }
+
+func (h hop) object() rtnl.NextHop {
+	return rtnl.NextHop{Gateway: h.gateway, Link: h.link, Onlink: h.onlink, Outer: h.outer, OuterSource: h.source}
+}
+
+// address is where the hop leads.
+func (h hop) address() netip.Addr {
+	if h.outer.IsValid() {
+		return h.outer
+	}
+	return h.gateway
 }
 
 // fate is a set of planned routes that move together.
@@ -52,7 +68,7 @@ func readObjects(list []rtnl.NextHop) *objects {
 	o := &objects{all: map[uint32]rtnl.NextHop{}, hops: map[hop]uint32{}, owner: map[uint32]*fate{}, next: firstID}
 	for _, n := range list {
 		o.all[n.ID] = n
-		h := hop{n.Gateway, n.Link, n.Onlink}
+		h := hopOf(n)
 		if id, ok := o.hops[h]; n.Protocol == Protocol && len(n.Group) == 0 && !n.Blackhole && (!ok || n.ID < id) {
 			o.hops[h] = n.ID
 		}
@@ -89,10 +105,9 @@ func (o *objects) ways(r rtnl.Route) []hop {
 	if !ok {
 		return []hop{{gateway: r.Gateway, link: r.Link}}
 	}
-	ways := []hop{{gateway: n.Gateway, link: n.Link}}
+	ways := []hop{hopOf(n)}
 	for _, id := range n.Group {
-		member := o.all[id]
-		ways = append(ways, hop{gateway: member.Gateway, link: member.Link})
+		ways = append(ways, hopOf(o.all[id]))
 	}
 	return ways
 }
@@ -107,7 +122,7 @@ func (o *objects) makeHops(fib FIB, fates []*fate, r *Result) (errs []error) {
 		}
 		for _, h := range f.hops {
 			if _, ok := o.hops[h]; !ok {
-				n := o.add(rtnl.NextHop{Gateway: h.gateway, Link: h.link, Onlink: h.onlink})
+				n := o.add(h.object())
 				o.hops[h] = n.ID
 				missing = append(missing, rtnl.Change{Do: rtnl.Add, NextHop: &n})
 			}
@@ -234,7 +249,7 @@ func (f *fate) String() string {
 		if i > 0 {
 			b.WriteString(" nexthop")
 		}
-		fmt.Fprintf(&b, " via %s dev #%d", h.gateway, h.link)
+		fmt.Fprintf(&b, " via %s dev #%d", h.address(), h.link)
 		if h.onlink {
 			b.WriteString(" onlink")
 		}

@@ -16,8 +16,16 @@ const (
 	Pod       Kind = "pod"       // to a pod of this gateway
 	Blackhole Kind = "blackhole" // the unused part of an own block
 	Native    Kind = "native"    // to a next hop on a connected subnet
-	IPIP      Kind = "ipip"      // through the tunnel to another gateway
+	// Through a tunnel to another gateway: IPv4 in IPv4 (RFC 2003), IPv6 in IPv4 (RFC
+	// 4213), either in IPv6 (RFC 2473), or either in UDP (RFC 7348).
+	IPIP   Kind = "ipip"
+	SIT    Kind = "sit"
+	IP6Tnl Kind = "ip6tnl"
+	VXLAN  Kind = "vxlan"
 )
+
+// tunnelled tells whether packets go inside of others.
+func (k Kind) tunnelled() bool { return k == IPIP || k == SIT || k == IP6Tnl || k == VXLAN }
 
 // Mode says when traffic to other gateways is encapsulated.
 type Mode int
@@ -66,7 +74,7 @@ type Hop struct {
 	Carrier bool
 	// Via is the router on the way to a next hop that is not connected.
 	Via netip.Addr
-	// Tunnel: the kernel would send through our own tunnel to get there.
+	// Tunnel: the kernel would send through a tunnel of ours to get there.
 	Tunnel bool
 	// Error says why the kernel has no way; empty if it has one.
 	Error string
@@ -93,19 +101,18 @@ type Facts struct {
 	Peers []netip.Addr
 	// Down are the peers that BFD has lost.
 	Down []Lost
-	// Tunnel is the name of the ipip link; empty if there is none.
-	Tunnel string
-	// Source is this gateway's own address.
-	Source netip.Addr
+	// Tunnels are those that there are.
+	Tunnels []Tunnel
+	// Source and Source6 are this gateway's own addresses.
+	Source, Source6 netip.Addr
 }
 
 // Route is a planned route.
 type Route struct {
 	Prefix netip.Prefix
 	Kind   Kind
-	// NextHop is invalid for pods and blackholes.
-	NextHop netip.Addr
-	Link    string
+	// Way has no NextHop for pods, and is empty for blackholes.
+	Way
 	// Equal are further next hops of the same kind that BGP ranks as high: flows
 	// are spread over all of them.
 	Equal []Way
@@ -113,10 +120,13 @@ type Route struct {
 	Source netip.Addr
 }
 
-// Way is a next hop and the link that it is on.
+// Way is a next hop and the link that it is on. One that is link-local has the
+// link as its zone, too.
 type Way struct {
 	NextHop netip.Addr
 	Link    string
+	// Key and Local are those of a tunnel.
+	Key, Local netip.Addr
 }
 
 // Candidate is a path that was considered, and what became of it.
@@ -128,7 +138,7 @@ type Candidate struct {
 	Chosen bool
 
 	class int
-	link  string
+	way   Way
 }
 
 // Decision is the outcome for one prefix.
@@ -149,7 +159,7 @@ func Plan(f Facts) []Decision {
 		podAt[prefix] = true
 		plan = append(plan, Decision{
 			Prefix: prefix,
-			Route:  &Route{Prefix: prefix, Kind: Pod, Link: p.Link},
+			Route:  &Route{Prefix: prefix, Kind: Pod, Way: Way{Link: p.Link}},
 			Reason: "pod " + p.Name + " of this gateway",
 		})
 	}
@@ -216,10 +226,18 @@ func (f *Facts) decide(paths []Path) Decision {
 	chosen.Chosen = true
 	d.Reason = chosen.Reason
 	d.Route = &Route{
-		Prefix: d.Prefix, Kind: chosen.Kind, NextHop: chosen.NextHop, Link: chosen.link, Source: f.Source,
+		Prefix: d.Prefix, Kind: chosen.Kind, Way: chosen.way, Source: f.source(d.Prefix),
 		Equal: d.equals(chosen),
 	}
 	return d
+}
+
+// source is the own address that the kernel should send from to a prefix.
+func (f *Facts) source(p netip.Prefix) netip.Addr {
+	if p.Addr().Is4() {
+		return f.Source
+	}
+	return f.Source6
 }
 
 // equals chooses the paths that are as good as the best, too.
@@ -227,12 +245,11 @@ func (d *Decision) equals(best *Candidate) []Way {
 	var ways []Way
 	for i := range d.Candidates {
 		c := &d.Candidates[i]
-		way := Way{c.NextHop, c.link}
 		if c.Kind != best.Kind || c.class != best.class || c.Rank != best.Rank || c == best {
 			continue
 		}
-		if c.Chosen = true; c.NextHop != best.NextHop && !slices.Contains(ways, way) {
-			ways = append(ways, way)
+		if c.Chosen = true; c.NextHop != best.NextHop && !slices.Contains(ways, c.way) {
+			ways = append(ways, c.way)
 		}
 	}
 	slices.SortFunc(ways, func(a, b Way) int { return a.NextHop.Compare(b.NextHop) })
@@ -267,30 +284,34 @@ func (f *Facts) admit(p netip.Prefix) (Mode, string) {
 func (f *Facts) classify(c *Candidate, mode Mode) {
 	hop := f.Hops[c.NextHop]
 	name, gateway := f.Gateways[c.NextHop]
-	tunnel, why := f.tunnel(gateway, mode, hop)
 	if lost := f.lost(c.Path); lost != nil {
 		c.Reason = fmt.Sprintf("BFD: %s is down since %s", lost.Peer, lost.Since.UTC().Format(time.RFC3339))
 		return
 	}
+	tunnel, why := f.tunnel(c.Path, gateway, mode, hop)
+	c.way = Way{NextHop: c.NextHop, Link: hop.Link}
 	switch {
 	case gateway && c.Prefix.Bits() == 0:
 		c.Reason = fmt.Sprintf("a default route from gateway %s: only ToRs give one", name)
-	case mode == Always && tunnel:
-		c.Kind, c.class, c.link = IPIP, 0, f.Tunnel
+	case mode == Always && tunnel != nil:
+		c.Kind, c.class, c.way = tunnel.Kind, 0, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s; the pool's mode is always", name)
 	case hop.Connected && !hop.Carrier:
 		c.Reason = fmt.Sprintf("next hop %s is on %s, which has no carrier", c.NextHop, hop.Link)
-	case hop.Connected && gateway:
-		c.Kind, c.class, c.link = Native, 1, hop.Link
+	case hop.Connected && native(c.Path) && gateway:
+		c.Kind, c.class = Native, 1
 		c.Reason = fmt.Sprintf("gateway %s is on the subnet of %s", name, hop.Link)
-	case hop.Connected && c.Static:
-		c.Kind, c.class, c.link = Native, 3, hop.Link
+	case hop.Connected && native(c.Path) && c.Static:
+		c.Kind, c.class = Native, 3
 		c.Reason = fmt.Sprintf("%s is the router of %s; no ToR gives a default route", c.NextHop, c.Peer)
-	case hop.Connected:
-		c.Kind, c.class, c.link = Native, 2, hop.Link
+	case hop.Connected && native(c.Path):
+		c.Kind, c.class = Native, 2
 		c.Reason = fmt.Sprintf("%s routes it: next hop %s is on the subnet of %s", c.Peer, c.NextHop, hop.Link)
-	case tunnel:
-		c.Kind, c.class, c.link = IPIP, 4, f.Tunnel
+	case tunnel != nil && hop.Connected:
+		c.Kind, c.class, c.way = tunnel.Kind, 4, tunnel.way(c.NextHop)
+		c.Reason = fmt.Sprintf("gateway %s has an IPv4 next hop only, and no ToR offers the prefix", name)
+	case tunnel != nil:
+		c.Kind, c.class, c.way = tunnel.Kind, 4, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s is in another subnet, and no ToR offers the prefix", name)
 	default:
 		c.Reason = why
@@ -307,23 +328,6 @@ func (f *Facts) lost(p Path) *Lost {
 		}
 	}
 	return nil
-}
-
-// tunnel tells whether a next hop can be reached through the tunnel, or why not.
-func (f *Facts) tunnel(gateway bool, mode Mode, hop Hop) (bool, string) {
-	switch {
-	case hop.Error != "":
-		return false, "next hop unreachable: " + hop.Error
-	case !gateway:
-		return false, "next hop is not on a connected subnet, and it is no known gateway"
-	case mode == Never:
-		return false, "next hop is in another subnet, and the pool's mode is never"
-	case f.Tunnel == "":
-		return false, "next hop is in another subnet, and there is no tunnel link"
-	case hop.Tunnel:
-		return false, "next hop would itself be reached through the tunnel"
-	}
-	return true, ""
 }
 
 // Covering returns the decision of the longest prefix that contains p, or nil.

@@ -25,8 +25,29 @@ func lab() Facts {
 		},
 		Gateways: map[netip.Addr]string{ip("10.0.1.12"): "gw-b", ip("10.0.2.13"): "gw-c"},
 		Peers:    []netip.Addr{ip("10.0.1.1"), ip("10.0.1.12"), ip("10.0.2.13")},
-		Tunnel:   "netd-ipip0", Source: ip("10.0.1.11"),
+		Tunnels:  []Tunnel{{Kind: IPIP, Link: "netd-ipip0", Inner: IPv4, Outer: IPv4}},
+		Source:   ip("10.0.1.11"),
 	}
+}
+
+// lab6 is the lab with IPv6 pods: the underlay has both families, tor1 and gw-b
+// speak from their link-local addresses, and gw-d has IPv4 only.
+func lab6() Facts {
+	f := lab()
+	f.Pools = append(f.Pools, Pool{pfx("2001:db8:64::/48"), CrossSubnet})
+	f.Blocks = append(f.Blocks, pfx("2001:db8:64:1::/64"))
+	f.Hops[ip("fe80::1%uplink0")] = f.Hops[ip("10.0.1.1")]
+	f.Hops[ip("2001:db8:1::12")] = f.Hops[ip("10.0.1.12")]
+	f.Hops[ip("2001:db8:2::13")] = f.Hops[ip("10.0.2.13")]
+	f.Hops[ip("10.0.2.14")] = f.Hops[ip("10.0.2.13")]
+	f.Gateways[ip("2001:db8:1::12")], f.Gateways[ip("2001:db8:2::13")], f.Gateways[ip("10.0.2.14")] = "gw-b", "gw-c", "gw-d"
+	f.Source6 = ip("2001:db8:1::11")
+	f.Tunnels = append(f.Tunnels,
+		Tunnel{Kind: SIT, Link: "netd-sit0", Inner: IPv6, Outer: IPv4, Keys: map[netip.Addr]netip.Addr{ip("10.0.2.14"): ip("::10.0.2.14")}},
+		Tunnel{Kind: IP6Tnl, Link: "netd-ip6tnl0", Inner: IPv4, Outer: IPv6, Local: f.Source6},
+		Tunnel{Kind: IP6Tnl, Link: "netd-ip6tnl0", Inner: IPv6, Outer: IPv6, Local: f.Source6},
+	)
+	return f
 }
 
 func path(prefix, nexthop, peer string, rank int) Path {
@@ -46,11 +67,19 @@ func text(plan []Decision) string {
 			continue
 		}
 		fmt.Fprintf(&b, "%s %s", d.Prefix, d.Route.Kind)
-		if d.Route.NextHop.IsValid() {
-			fmt.Fprintf(&b, " via %s", d.Route.NextHop)
+		for _, part := range []struct {
+			word string
+			a    netip.Addr
+		}{{"via", d.Route.NextHop}, {"as", d.Route.Key}} {
+			if part.a.IsValid() {
+				fmt.Fprintf(&b, " %s %s", part.word, part.a)
+			}
 		}
 		if d.Route.Link != "" {
 			fmt.Fprintf(&b, " dev %s", d.Route.Link)
+		}
+		if d.Route.Local.IsValid() {
+			fmt.Fprintf(&b, " from %s", d.Route.Local)
 		}
 		for _, w := range d.Route.Equal {
 			fmt.Fprintf(&b, " nexthop via %s dev %s", w.NextHop, w.Link)
@@ -208,6 +237,72 @@ func TestPlan(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := lab()
 			tt.edit(&f)
+			if diff := cmp.Diff(strings.TrimLeft(tt.want, "\n"), text(Plan(f))); diff != "" {
+				t.Errorf("plan (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// Prefixes of one family by next hops of the other.
+func TestPlanFamilies(t *testing.T) {
+	tests := []struct {
+		name string
+		edit func(*Facts)
+		want string
+	}{
+		{"IPv6 natively: by a link-local ToR, by a gateway on the subnet, through the ToR's default route", func(f *Facts) {
+			f.Paths = []Path{
+				path("2001:db8:64:2::/64", "fe80::1%uplink0", "tor1", 0), path("2001:db8:64:2::/64", "2001:db8:1::12", "gw-b", 1),
+				path("2001:db8:64:3::/64", "fe80::1%uplink0", "tor1", 0), path("2001:db8:64:3::/64", "2001:db8:2::13", "gw-c", 1),
+				path("::/0", "fe80::1%uplink0", "tor1", 0),
+			}
+		}, `
+::/0 native via fe80::1%uplink0 dev uplink0
+2001:db8:64:2::/64 native via 2001:db8:1::12 dev uplink0
+2001:db8:64:3::/64 native via fe80::1%uplink0 dev uplink0
+`},
+		{"IPv4 by an IPv6 next hop (RFC 8950)", func(f *Facts) {
+			f.Paths = []Path{path("10.64.3.0/26", "fe80::1%uplink0", "tor1", 0), path("0.0.0.0/0", "fe80::1%uplink0", "tor1", 0)}
+		}, `
+0.0.0.0/0 native via fe80::1%uplink0 dev uplink0
+10.64.3.0/26 native via fe80::1%uplink0 dev uplink0
+`},
+		{"each tunnel where it is called for", func(f *Facts) {
+			f.Paths = []Path{
+				path("10.64.3.0/26", "10.0.2.13", "gw-c", 0), path("10.64.4.0/26", "2001:db8:2::13", "gw-c", 0),
+				path("2001:db8:64:3::/64", "2001:db8:2::13", "gw-c", 0), path("2001:db8:64:4::/64", "10.0.2.14", "gw-d", 0),
+			}
+		}, `
+10.64.3.0/26 ipip via 10.0.2.13 dev netd-ipip0
+10.64.4.0/26 ip6tnl via 2001:db8:2::13 dev netd-ip6tnl0 from 2001:db8:1::11
+2001:db8:64:3::/64 ip6tnl via 2001:db8:2::13 dev netd-ip6tnl0 from 2001:db8:1::11
+2001:db8:64:4::/64 sit via 10.0.2.14 as ::a00:20e dev netd-sit0
+`},
+		{"IPv6 to an IPv4 next hop on the subnet: by a tunnel too", func(f *Facts) {
+			f.Paths = []Path{path("2001:db8:64:2::/64", "10.0.1.12", "gw-b", 0)}
+		}, `
+2001:db8:64:2::/64 sit via 10.0.1.12 dev netd-sit0
+`},
+		{"what is not possible", func(f *Facts) {
+			f.Pools = append(f.Pools, Pool{pfx("2001:db8:65::/48"), Never})
+			f.Tunnels = f.Tunnels[:1]
+			f.Paths = []Path{
+				path("2001:db8:64:2::/64", "10.0.1.1", "tor1", 0), path("2001:db8:64:3::/64", "10.0.2.14", "gw-d", 0),
+				path("2001:db8:64:4::/64", "2001:db8:2::13", "gw-c", 0), path("2001:db8:65::/64", "10.0.1.12", "gw-b", 0),
+			}
+		}, `
+2001:db8:64:2::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.1.1 without a tunnel, and it is no known gateway
+2001:db8:64:3::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.2.14 without a tunnel, and there is no tunnel link for IPv6 over IPv4
+2001:db8:64:4::/64 none: no route: next hop is in another subnet, and there is no tunnel link for IPv6 over IPv6
+2001:db8:65::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.1.12 without a tunnel, and the pool's mode is never
+`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := lab6()
+			tt.edit(&f)
+			f.Blocks = nil
 			if diff := cmp.Diff(strings.TrimLeft(tt.want, "\n"), text(Plan(f))); diff != "" {
 				t.Errorf("plan (-want +got):\n%s", diff)
 			}

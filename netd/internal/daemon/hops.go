@@ -1,0 +1,49 @@
+package daemon
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"netd/netd/internal/link"
+	"netd/netd/internal/route"
+	"netd/netd/internal/rtnl"
+)
+
+// lookUpHops asks the kernel, not our own masks, how each next hop is reached:
+// addresses with a /32 mask and odd DHCP servers broke that for others.
+func (d *Daemon) lookUpHops(f *route.Facts) error {
+	links, err := d.kernel.Links()
+	if err != nil {
+		return err
+	}
+	for _, p := range f.Paths {
+		if _, ok := f.Hops[p.NextHop]; !ok {
+			f.Hops[p.NextHop] = d.lookUpHop(p.NextHop, links, f.Tunnels)
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) lookUpHop(a netip.Addr, links []rtnl.Link, tunnels []route.Tunnel) route.Hop {
+	named := func(l rtnl.Link) bool { return l.Name == a.Zone() }
+	var via netip.Addr
+	if a.Zone() == "" {
+		way, err := d.kernel.Lookup(a)
+		if err != nil {
+			return route.Hop{Error: err.Error()}
+		}
+		via = way.Gateway
+		named = func(l rtnl.Link) bool { return l.Index == way.Link }
+	}
+	i := slices.IndexFunc(links, named)
+	if i < 0 {
+		return route.Hop{Error: fmt.Sprintf("there is no link for %s", a)}
+	}
+	l := links[i]
+	uplink := slices.ContainsFunc(d.uplinks, func(u link.State) bool { return u.Index == l.Index })
+	return route.Hop{
+		Link: l.Name, Via: via, Carrier: l.Carrier && l.Up, Connected: uplink && !via.IsValid(),
+		Tunnel: slices.ContainsFunc(tunnels, func(t route.Tunnel) bool { return t.Link == l.Name }),
+	}
+}
