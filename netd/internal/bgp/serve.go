@@ -7,12 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"syscall"
 
 	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/server"
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+
+	"netd/netd/internal/cage"
 )
 
 // maxMessage bounds one gRPC message in octets.
@@ -26,11 +26,6 @@ var ErrLeave = errors.New("leaving for good")
 // restart time (RFC 4724 section 4.2); if the cause is ErrLeave, with one, so
 // that they use them no longer.
 func Serve(ctx context.Context, socket string, log io.Writer) error {
-	// Whatever a peer makes of this process, it can not gain privileges by exec.
-	// The attribute is a thread's, so every thread needs it (prctl(2)).
-	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
-		return fmt.Errorf("set no_new_privs: %w", errno)
-	}
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove old socket: %w", err)
 	}
@@ -40,7 +35,9 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
 	s := server.NewBgpServer(
 		server.GrpcListenAddress("unix://"+socket),
-		server.GrpcOption([]grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage)}),
+		server.GrpcOption([]grpc.ServerOption{
+			grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage), grpc.UnaryInterceptor(caged(logger)),
+		}),
 		server.LoggerOption(logger, level),
 	)
 	go s.Serve()
@@ -50,4 +47,28 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 		return fmt.Errorf("stop BGP: %w", err)
 	}
 	return nil
+}
+
+// bgpPort is where peers listen (RFC 4271 section 8.2.1).
+const bgpPort = 179
+
+// caged shuts the cage around StartBgp: by then the API's socket is open, and no
+// peer has been heard yet. When the listener is open too, the capability goes.
+func caged(log *slog.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		start, ok := request.(*api.StartBgpRequest)
+		if !ok {
+			return handle(ctx, request)
+		}
+		port := uint16(start.GetGlobal().GetListenPort())
+		// Port 0 is any: what a connection is made from.
+		if err := cage.Enter(cage.Config{Listen: []uint16{0, port}, Connect: []uint16{bgpPort, port}, Log: log}); err != nil {
+			return nil, fmt.Errorf("enter the cage: %w", err)
+		}
+		response, err := handle(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		return response, cage.DropCapabilities()
+	}
 }

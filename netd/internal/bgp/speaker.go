@@ -223,7 +223,7 @@ func (s *Speaker) command() (*exec.Cmd, *lastWords, error) {
 	cmd := exec.Command(s.opts.Program, s.opts.Args...)
 	cmd.Stdout, cmd.Stderr = last, last
 	cmd.Dir = "/"
-	cmd.Env = []string{"GOTRACEBACK=single", "GOMEMLIMIT=512MiB"}
+	cmd.Env = []string{"GOTRACEBACK=single"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:     true, // Ctrl-C is for the agent, which ends the speaker in order
 		Pdeathsig:   syscall.SIGTERM,
