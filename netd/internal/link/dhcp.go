@@ -21,8 +21,6 @@ type Lease struct {
 	DNS     []netip.Addr
 	// MTU in octets (RFC 2132 section 5.1); 0 if the server names none that can be.
 	MTU int
-	// Former is the address of the lease before, to be taken from the link.
-	Former netip.Prefix
 }
 
 const (
@@ -65,7 +63,7 @@ func RunDHCP(ctx context.Context, name string, log *slog.Logger, changed func(Le
 		reason := c.keep(ctx, lease)
 		if ctx.Err() == nil {
 			log.Warn("DHCP lease lost", "link", name, "address", c.current.Address, "reason", reason)
-			c.current = Lease{Former: c.current.Address}
+			c.current = Lease{}
 			changed(c.current)
 		}
 	}
@@ -75,12 +73,6 @@ func RunDHCP(ctx context.Context, name string, log *slog.Logger, changed func(Le
 // tell passes on what a server acknowledged, if it is news.
 func (c *client) tell(ack *dhcpv4.DHCPv4) {
 	next := parseLease(ack)
-	if next.Former = c.current.Address; !next.Former.IsValid() {
-		next.Former = c.current.Former
-	}
-	if next.Former == next.Address {
-		next.Former = netip.Prefix{}
-	}
 	if next.Address == c.current.Address && next.Router == c.current.Router && next.MTU == c.current.MTU && slices.Equal(next.DNS, c.current.DNS) {
 		return
 	}

@@ -15,6 +15,10 @@ import (
 // TunnelName is the ipip link.
 const TunnelName = "netd-ipip0"
 
+// Protocol marks the addresses that netd gave to links (IFA_PROTO): it is the routes'
+// number. Only these are ever taken away.
+const Protocol = 120
+
 // TunnelOverhead is the outer IPv4 header in octets (RFC 2003).
 const TunnelOverhead = 20
 
@@ -52,7 +56,8 @@ type Kernel interface {
 	Rename(index int, name string) error
 	SetMTU(index, mtu int) error
 	SetUp(index int) error
-	ReplaceAddress(link int, p netip.Prefix) error
+	PutAddress(link int, p netip.Prefix, protocol int) error
+	OwnAddresses(protocol int) ([]rtnl.Address, error)
 	DeleteAddress(link int, p netip.Prefix) error
 }
 
@@ -66,6 +71,7 @@ func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease) ([]State, error)
 		return nil, err
 	}
 	states := make([]State, len(uplinks))
+	keep := own{held: map[int]bool{}}
 	for i, u := range uplinks {
 		states[i] = State{Name: u.Name, Router: u.Router}
 		found := u.find(links)
@@ -74,7 +80,8 @@ func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease) ([]State, error)
 			continue
 		}
 		wanted := slices.Clone(u.Addresses)
-		lease := leases[u.Name]
+		lease, asked := leases[u.Name]
+		keep.held[found.Index] = u.DHCP && !asked
 		switch {
 		case !u.DHCP:
 		case !lease.Address.IsValid():
@@ -83,17 +90,47 @@ func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease) ([]State, error)
 			wanted, states[i].Router = append(wanted, lease.Address), lease.Router
 			u.MTU = cmp.Or(lease.MTU, u.MTU)
 		}
-		if err := u.apply(k, *found, wanted, lease.Former); err != nil {
+		for _, p := range wanted {
+			keep.addresses = append(keep.addresses, rtnl.Address{Prefix: p, Link: found.Index})
+		}
+		if err := u.apply(k, *found, wanted); err != nil {
 			states[i].Problem = err.Error()
 		}
-		if err := states[i].read(k, found.Index); err != nil {
-			return nil, err
-		}
+		states[i].Index = found.Index
 		if u.DHCP && len(wanted) == 0 && states[i].Problem == "" {
 			states[i].Problem = "no DHCP lease yet"
 		}
 	}
+	if err := keep.sweep(k); err != nil {
+		return nil, err
+	}
+	for i := range states {
+		if err := states[i].read(k); err != nil {
+			return nil, err
+		}
+	}
 	return states, nil
+}
+
+// own is what stays of the addresses that carry our mark.
+type own struct {
+	addresses []rtnl.Address
+	// held links, by index, keep theirs: it is not known yet what they should have.
+	held map[int]bool
+}
+
+// sweep takes away what an earlier configuration or lease has left.
+func (o own) sweep(k Kernel) error {
+	have, err := k.OwnAddresses(Protocol)
+	if err != nil {
+		return err
+	}
+	for _, a := range have {
+		if !o.held[a.Link] && !slices.Contains(o.addresses, a) {
+			err = errors.Join(err, k.DeleteAddress(a.Link, a.Prefix))
+		}
+	}
+	return err
 }
 
 // find prefers the link that already has the uplink's name, then the match.
@@ -109,7 +146,7 @@ func (u Uplink) find(links []rtnl.Link) *rtnl.Link {
 			if u.MatchMAC != nil && !bytes.Equal(l.MAC, u.MatchMAC) {
 				continue
 			}
-			if l.Name == name || u.MatchMAC != nil {
+			if l.Name == name || slices.Contains(l.AltNames, name) || u.MatchMAC != nil {
 				return l
 			}
 		}
@@ -124,7 +161,7 @@ func (u Uplink) match() string {
 	return "named " + u.MatchName
 }
 
-func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix, former netip.Prefix) error {
+func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
 	var errs []error
 	if l.Name != u.Name {
 		errs = append(errs, k.Rename(l.Index, u.Name))
@@ -142,11 +179,8 @@ func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix, former netip
 	errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/promote_secondaries", "1"))
 	for _, p := range wanted {
 		if !slices.Contains(have, rtnl.Address{Prefix: p, Link: l.Index}) {
-			errs = append(errs, k.ReplaceAddress(l.Index, p))
+			errs = append(errs, k.PutAddress(l.Index, p, Protocol))
 		}
-	}
-	if former.IsValid() && !slices.Contains(wanted, former) {
-		errs = append(errs, k.DeleteAddress(l.Index, former))
 	}
 	if !l.Up {
 		errs = append(errs, k.SetUp(l.Index))
@@ -157,18 +191,21 @@ func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix, former netip
 }
 
 // read fills in what the kernel says now.
-func (s *State) read(k Kernel, index int) error {
+func (s *State) read(k Kernel) error {
+	if s.Index == 0 {
+		return nil
+	}
 	links, err := k.Links()
 	if err != nil {
 		return err
 	}
-	addresses, err := k.Addresses(index)
+	addresses, err := k.Addresses(s.Index)
 	if err != nil {
 		return err
 	}
 	for _, l := range links {
-		if l.Index == index {
-			s.Index, s.MAC, s.MTU, s.Carrier = l.Index, l.MAC.String(), l.MTU, l.Carrier && l.Up
+		if l.Index == s.Index {
+			s.MAC, s.MTU, s.Carrier = l.MAC.String(), l.MTU, l.Carrier && l.Up
 		}
 	}
 	for _, a := range addresses {

@@ -95,6 +95,21 @@ func TestStaticUplink(t *testing.T) {
 		if _, err := c.LinkByName("eth0"); !rtnl.IsNotExist(err) {
 			t.Errorf("old name: %v", err)
 		}
+		// An address that was ours and is not wanted any more goes; another name finds
+		// the link by the name that it had at first.
+		u.Addresses, u.MatchMAC, u.MatchName = []netip.Prefix{pfx("10.0.1.12/24")}, nil, "eth0"
+		u.Name = "wan0"
+		want = link.State{Name: "wan0", MTU: 1400, Router: u.Router, Addresses: []netip.Prefix{pfx("192.0.2.1/24"), pfx("10.0.1.12/24")}}
+		expect(t, "another address and another name", want, apply(t, c, u, nil))
+		u.Name = "uplink0"
+		want.Name = u.Name
+		expect(t, "the former name again", want, apply(t, c, u, nil))
+		if _, err := link.Apply(c, nil, nil); err != nil {
+			t.Error(err)
+		}
+		if have, err := c.Addresses(eth.Index); err != nil || len(have) != 1 || have[0].Prefix != pfx("192.0.2.1/24") {
+			t.Errorf("no uplink is wanted: %v, %v, want only what is not ours", have, err)
+		}
 		u.Name, u.MatchMAC = "uplink9", []byte{2, 0, 0, 0, 0, 9}
 		expect(t, "no such MAC address", link.State{Name: "uplink9", Router: u.Router, Problem: "there is no link with MAC address 02:00:00:00:00:09"}, apply(t, c, u, nil))
 		u.MatchMAC, u.MatchName = nil, "eth7"
@@ -114,9 +129,9 @@ func TestLeasedUplink(t *testing.T) {
 		a, b := pfx("10.0.1.50/24"), pfx("10.0.1.51/24")
 		leases := map[string]link.Lease{"uplink0": {Address: a, Router: ip("10.0.1.1"), MTU: 1400}}
 		expect(t, "the server's MTU", link.State{Name: "uplink0", MTU: 1400, Addresses: []netip.Prefix{a}, Router: ip("10.0.1.1")}, apply(t, c, u, leases))
-		leases["uplink0"] = link.Lease{Address: b, Former: a}
+		leases["uplink0"] = link.Lease{Address: b}
 		expect(t, "another address, and no MTU", link.State{Name: "uplink0", MTU: 1500, Addresses: []netip.Prefix{b}}, apply(t, c, u, leases))
-		leases["uplink0"] = link.Lease{Former: b}
+		leases["uplink0"] = link.Lease{}
 		none.MTU = 1500
 		expect(t, "the lease is lost", none, apply(t, c, u, leases))
 	})

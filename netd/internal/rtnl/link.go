@@ -13,7 +13,9 @@ import (
 type Link struct {
 	Index int
 	Name  string
-	Alias string
+	// AltNames are names that it had before netd renamed it, among others.
+	AltNames []string
+	Alias    string
 	// Kind is the driver of a virtual link (veth, ipip, …), "device" for hardware.
 	Kind string
 	MAC  net.HardwareAddr
@@ -29,7 +31,7 @@ type Link struct {
 func fromLink(l netlink.Link) Link {
 	a := l.Attrs()
 	link := Link{
-		Index: a.Index, Name: a.Name, Alias: a.Alias, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
+		Index: a.Index, Name: a.Name, AltNames: a.AltNames, Alias: a.Alias, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
 		Up: a.Flags&net.FlagUp != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
 	}
 	if tun, ok := l.(*netlink.Iptun); ok {
@@ -55,6 +57,9 @@ func (c *Conn) Links() ([]Link, error) {
 // LinkByName finds one link; IsNotExist tells whether it is simply not there.
 func (c *Conn) LinkByName(name string) (Link, error) {
 	l, err := c.h.LinkByName(name)
+	if err == nil && l.Attrs().Name != name {
+		err = unix.ENODEV // It was called so once.
+	}
 	if err != nil {
 		return Link{}, fmt.Errorf("find link %s: %w", name, err)
 	}
@@ -124,13 +129,23 @@ func (c *Conn) SetMTU(index, mtu int) error {
 }
 
 // Rename changes a link's name. Kernels before 6.5 (and any driver without
-// live renaming) refuse that while the link is up, so it is taken down first.
+// live renaming) refuse that while the link is up, so it is taken down first. The
+// former name stays as an alternative one, by which the link can be found again.
 func (c *Conn) Rename(index int, name string) error {
 	return c.set(index, "name "+name, func(l netlink.Link) error {
 		if err := c.h.LinkSetDown(l); err != nil {
 			return err
 		}
-		return c.h.LinkSetName(l, name)
+		// A name that is another's only for memory's sake is free.
+		if other, err := c.h.LinkByName(name); err == nil && other.Attrs().Name != name {
+			if err := c.h.LinkDelAltName(other, name); err != nil {
+				return err
+			}
+		}
+		if err := c.h.LinkSetName(l, name); err != nil {
+			return err
+		}
+		return c.h.LinkAddAltName(l, l.Attrs().Name)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -148,6 +149,17 @@ func TestLinksAndAddresses(t *testing.T) {
 			t.Errorf("all addresses: %v, %v, want the uplink's one", have, err)
 		}
 
+		// An owner's mark tells whose an address is.
+		for range 2 {
+			must(t, c.PutAddress(l.Index, pfx("10.0.9.2/30"), protocol))
+		}
+		own, err := c.OwnAddresses(protocol)
+		must(t, err)
+		equal(t, "own addresses", []rtnl.Address{{Prefix: pfx("10.0.9.2/30"), Link: l.Index}}, own)
+		if out := ownnet.Command(t, "ip addr show dev up0"); !strings.Contains(out, "inet 10.0.9.2/30 brd 10.0.9.3 scope global") {
+			t.Errorf("address: %s", out)
+		}
+
 		must(t, c.SetMTU(l.Index, 1400))
 		must(t, c.Rename(l.Index, "uplink0")) // It is up, which old kernels refuse.
 		must(t, c.SetUp(l.Index))
@@ -163,6 +175,9 @@ func TestLinksAndAddresses(t *testing.T) {
 		}
 		if _, err := c.LinkByName("up0"); !rtnl.IsNotExist(err) || !strings.Contains(err.Error(), "up0") {
 			t.Errorf("old name: %v, want that it does not exist", err)
+		}
+		if !slices.Contains(got.AltNames, "up0") {
+			t.Errorf("alternative names: %q, want the former one", got.AltNames)
 		}
 		must(t, c.SetNeighbour(l.Index, ip("10.0.1.1"), net.HardwareAddr{2, 0, 0, 0, 0, 1}))
 		if out := ownnet.Command(t, "ip neigh show dev uplink0"); !strings.Contains(out, "10.0.1.1 lladdr 02:00:00:00:00:01 PERMANENT") {
