@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strconv"
 	"time"
+
+	"netd/firmware/bench/report"
 )
 
 // Boot is how the gateway came up, round by round. Seconds are by the kernel's
@@ -53,7 +55,7 @@ func (b *bench) boots(ctx context.Context, rounds int) (Boot, error) {
 		t.Bare, t.Netd = append(t.Bare, bare), append(t.Netd, netd)
 		t.Ratios = append(t.Ratios, netd.total()/bare)
 	}
-	t.First = first.total() / median(each(t.Netd, Stages.total))
+	t.First = first.total() / report.Median(report.Each(t.Netd, Stages.total))
 	return t, nil
 }
 

@@ -4,50 +4,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
+
+	"netd/firmware/bench/report"
 )
-
-// median of at least one number.
-func median(of []float64) float64 {
-	sorted := slices.Sorted(slices.Values(of))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
-	}
-	return (sorted[middle-1] + sorted[middle]) / 2
-}
-
-func each[T any](of []T, f func(T) float64) []float64 {
-	var all []float64
-	for _, v := range of {
-		all = append(all, f(v))
-	}
-	return all
-}
-
-// table writes aligned columns; the first is text, the others are numbers.
-type table struct{ w *tabwriter.Writer }
-
-func newTable(w io.Writer) table {
-	return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)}
-}
-
-// row begins with a column that is aligned to the left by hand.
-func (t table) row(first string, rest ...string) {
-	fmt.Fprintf(t.w, "  %-36s", first)
-	for _, cell := range rest {
-		fmt.Fprintf(t.w, "\t%s", cell)
-	}
-	fmt.Fprint(t.w, "\t\n")
-}
-
-func (t table) flush() { _ = t.w.Flush() }
-
-func seconds(s float64) string { return fmt.Sprintf("%.2f s", s) }
-
-func times(r float64) string { return fmt.Sprintf("%.2f", r) }
-
-func percent(part, whole float64) string { return fmt.Sprintf("%.1f %%", 100*part/whole) }
 
 func mebi(octets int64) string { return fmt.Sprintf("%.1f", float64(octets)/(1<<20)) }
 
@@ -64,16 +23,16 @@ func (b Boot) print(w io.Writer) {
 	fmt.Fprintf(w, `
 Boot: %.2f  kernel start → first BGP session Established, against the same kernel on the same board → the first word of a
 bare busybox init. By the kernel's clock, which begins when the kernel is unpacked; median of %d rounds in turn.
-`, median(b.Ratios), len(b.Ratios))
-	t := newTable(w)
-	t.row("", "netd", "busybox", "ratio")
+`, report.Median(b.Ratios), len(b.Ratios))
+	t := report.NewTable(w)
+	t.Row("", "netd", "busybox", "ratio")
 	for i, ratio := range b.Ratios {
-		t.row(fmt.Sprintf("round %d", i+1), seconds(b.Netd[i].total()), seconds(b.Bare[i]), times(ratio))
+		t.Row(fmt.Sprintf("round %d", i+1), report.Seconds(b.Netd[i].total()), report.Seconds(b.Bare[i]), report.Times(ratio))
 	}
-	t.flush()
+	t.Flush()
 	fmt.Fprintf(w, "Where it goes (medians; %% of kernel start → session), and the first boot of a new disk: %.2f of a later one\n", b.First)
-	t = newTable(w)
-	whole := median(each(b.Netd, Stages.total))
+	t = report.NewTable(w)
+	whole := report.Median(report.Each(b.Netd, Stages.total))
 	for _, stage := range []struct {
 		name string
 		of   func(Stages) float64
@@ -85,10 +44,10 @@ bare busybox init. By the kernel's clock, which begins when the kernel is unpack
 		{"up to session", func(s Stages) float64 { return s.Session }},
 		{"before: firmware, selector, unpack", func(s Stages) float64 { return s.Firmware }},
 	} {
-		took := median(each(b.Netd, stage.of))
-		t.row(stage.name, seconds(took), percent(took, whole))
+		took := report.Median(report.Each(b.Netd, stage.of))
+		t.Row(stage.name, report.Seconds(took), report.Percent(took, whole))
 	}
-	t.flush()
+	t.Flush()
 }
 
 func (p Pods) print(w io.Writer) {
@@ -96,13 +55,13 @@ func (p Pods) print(w io.Writer) {
 Pod start: %.2f  a pod that is asked for → it runs, with address, link, route and announcement in force, against ctr run
 --detach of the same image without network, by the same containerd. %.2f if what ctr takes to come up is left out of
 ctr's time. Median of %d pairs in turn.
-`, median(p.Ratios), median(p.WithoutLoad), len(p.Ratios))
-	t := newTable(w)
-	t.row("", "netd", "of it network", "ctr run", "of it ctr's own start", "ratio")
+`, report.Median(p.Ratios), report.Median(p.WithoutLoad), len(p.Ratios))
+	t := report.NewTable(w)
+	t.Row("", "netd", "of it network", "ctr run", "of it ctr's own start", "ratio")
 	for i, ratio := range p.Ratios {
-		t.row(fmt.Sprintf("pair %d", i+1), seconds(p.Netd[i]), seconds(p.Network[i]), seconds(p.Ctr[i]), seconds(p.Load[i]), times(ratio))
+		t.Row(fmt.Sprintf("pair %d", i+1), report.Seconds(p.Netd[i]), report.Seconds(p.Network[i]), report.Seconds(p.Ctr[i]), report.Seconds(p.Load[i]), report.Times(ratio))
 	}
-	t.flush()
+	t.Flush()
 }
 
 func printMemory(w io.Writer, idle, ten Memory) {
@@ -111,8 +70,8 @@ func printMemory(w io.Writer, idle, ten Memory) {
 Memory: %.2f  RSS of everything with ten pods, against the idle gateway; %.2f by PSS, where pages that processes share
 count once. MiB.
 `, float64(with.RSS)/float64(all.RSS), float64(with.PSS)/float64(all.PSS))
-	t := newTable(w)
-	t.row("", "idle: number", "RSS", "anonymous", "PSS", "ten pods: number", "RSS", "anonymous", "PSS")
+	t := report.NewTable(w)
+	t.Row("", "idle: number", "RSS", "anonymous", "PSS", "ten pods: number", "RSS", "anonymous", "PSS")
 	cells := func(u Usage) []string {
 		return []string{fmt.Sprint(u.Processes), kibi(u.RSS), kibi(u.Anon), kibi(u.PSS)}
 	}
@@ -121,9 +80,9 @@ count once. MiB.
 		if u.Role == all.Role {
 			other = with
 		}
-		t.row(u.Role, slices.Concat(cells(u), cells(other))...)
+		t.Row(u.Role, slices.Concat(cells(u), cells(other))...)
 	}
-	t.flush()
+	t.Flush()
 	fmt.Fprintf(w, "  In use with the kernel's own: %s idle, %s with ten pods, of %s.\n",
 		kibi(idle.Total-idle.Available), kibi(ten.Total-ten.Available), kibi(ten.Total))
 }
@@ -136,14 +95,14 @@ func printImage(w io.Writer, parts []Part) {
 	fmt.Fprintf(w, `
 Image: %.2f  what one slot and the selector hold, packed against unpacked. MiB, and shares of the whole.
 `, float64(packed)/float64(raw))
-	t := newTable(w)
-	t.row("", "unpacked", "share", "packed", "share", "packed/unpacked")
+	t := report.NewTable(w)
+	t.Row("", "unpacked", "share", "packed", "share", "packed/unpacked")
 	for _, p := range append(parts, Part{"all", "", raw, packed}) {
 		ratio := ""
 		if p.Raw > 0 {
-			ratio = times(float64(p.Packed) / float64(p.Raw))
+			ratio = report.Times(float64(p.Packed) / float64(p.Raw))
 		}
-		t.row(p.Volume+"  "+p.Name, mebi(p.Raw), percent(float64(p.Raw), float64(raw)), mebi(p.Packed), percent(float64(p.Packed), float64(packed)), ratio)
+		t.Row(p.Volume+"  "+p.Name, mebi(p.Raw), report.Percent(float64(p.Raw), float64(raw)), mebi(p.Packed), report.Percent(float64(p.Packed), float64(packed)), ratio)
 	}
-	t.flush()
+	t.Flush()
 }

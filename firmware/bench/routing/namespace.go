@@ -1,0 +1,32 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"netd/firmware/lab"
+)
+
+// inside calls f on a thread that is in the host's network, and is no one else's
+// afterwards: what f opens there stays there.
+func inside(h *lab.Host, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // For good: the thread ends with the goroutine.
+		done <- func() error {
+			ns, err := os.Open("/run/netns/" + h.Netns())
+			if err != nil {
+				return err
+			}
+			defer func() { _ = ns.Close() }()
+			if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+				return fmt.Errorf("enter the network of %s: %w", h.Name, err)
+			}
+			return f()
+		}()
+	}()
+	return <-done
+}
