@@ -97,7 +97,9 @@ func (f *FRR) start(ctx context.Context, name string) error {
 }
 
 // Ask gives one command to all the daemons, as vtysh(1) does.
-func (f *FRR) Ask(ctx context.Context, command string) (string, error) { return f.ask(ctx, "", command) }
+func (f *FRR) Ask(ctx context.Context, command string) (string, error) {
+	return f.ask(ctx, "", command)
+}
 
 func (f *FRR) ask(ctx context.Context, daemon, command string) (string, error) {
 	args := []string{"vtysh", "--vty_socket", f.dir, "-c", command}
