@@ -42,7 +42,8 @@ func owners() []owner {
 // another.
 func ranks() map[string]int {
 	return map[string]int{
-		"netd/config": 0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
+		"netd/internal/filter": -1, // a vocabulary, pure: config reads it, bgp and daemon speak it
+		"netd/config":          0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
 		"netd/internal/cage": 0,
 		"netd/internal/link": 1, "netd/internal/pod": 1, "netd/internal/route": 1, "netd/internal/policy": 1,
 		"netd/internal/bgp": 1, "netd/internal/bfd": 1, "netd/internal/api": 1,
