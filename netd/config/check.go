@@ -120,53 +120,19 @@ func (r *reader) checkSubnets(us []rawUplink) {
 }
 
 func (r *reader) checkBGP(f *rawFile) {
-	names, addresses := map[string]*node{}, map[netip.Addr]*node{}
-	own := ownAddresses(f.uplinks)
 	for i := range f.bgp.gateways {
 		p := &f.bgp.gateways[i]
 		p.self = p.name.ok && f.gateway.name.ok && p.name.v == f.gateway.name.v
 	}
-	for _, p := range append(append([]rawPeer(nil), f.bgp.peers...), f.bgp.gateways...) {
-		if p.name.ok {
-			unique(r, names, p.name.v, p.name.n)
-		}
-		if p.address.ok {
-			unique(r, addresses, p.address.v, p.address.n)
-		}
-		if p.self {
-			r.checkSame(p, f)
-			continue
-		}
-		if p.address.ok {
-			if a := own[p.address.v]; a != nil {
-				r.conflict(p.address.n, "this gateway's own address (%s): expected the peer's", a)
-			}
-		}
-		if p.as.ok && f.bgp.as.ok && p.as.v == f.bgp.as.v {
-			r.conflict(p.as.n, "this gateway's own AS (%s), and iBGP is not supported yet: expected another AS", f.bgp.as.n)
-		}
+	if b := f.bgp; b.keepalive.n != nil && b.holdTime.ok && b.keepalive.v >= b.holdTime.v {
+		r.conflict(b.keepalive.n, "not less than hold-time: expected less than %s, usually a third of it", plainSeconds(b.holdTime.v))
 	}
+	r.checkPeers(f)
 	r.checkConnected(f)
-	r.warnSharedAS(f.bgp.gateways)
-	if f.bgp.as.ok && len(f.bgp.peers)+len(f.bgp.gateways) == 0 {
+	r.warnSharedAS(f)
+	if f.bgp.as.ok && len(f.bgp.peers)+len(f.bgp.gateways)+len(f.bgp.ranges) == 0 {
 		n := f.bgp.as.n
 		r.add(isWarning, n, n.src, "no [[bgp.peer]] and no [[bgp.gateway]]: nobody will learn of this gateway's pods")
-	}
-}
-
-// warnSharedAS warns of gateways that a ToR will not pass each other's paths to.
-func (r *reader) warnSharedAS(gateways []rawPeer) {
-	seen := map[int64]*node{}
-	for _, g := range gateways {
-		if !g.as.ok {
-			continue
-		}
-		if first := seen[g.as.v]; first != nil {
-			r.add(isWarning, g.as.n, g.as.n.src, fmt.Sprintf(
-				"the same as %s: each of the two drops the other's paths as loops when a ToR passes them on; expected an AS of its own for each gateway", first))
-			continue
-		}
-		seen[g.as.v] = g.as.n
 	}
 }
 
@@ -227,8 +193,8 @@ func (r *reader) checkConnected(f *rawFile) {
 		}
 	}
 	for _, p := range f.bgp.peers {
-		if p.address.ok && !connected(f.uplinks, p.address.v) {
-			r.conflict(p.address.n, "not on a connected subnet: expected a host's address in %s", strings.Join(subnets, " or "))
+		if p.onSubnet(f) && !connected(f.uplinks, p.address.v) {
+			r.conflict(p.address.n, "not on a connected subnet: expected a host's address in %s, or multihop for a peer further away", strings.Join(subnets, " or "))
 		}
 	}
 }

@@ -41,6 +41,18 @@ func roundTrip(t *testing.T, c *Config) {
 	}
 }
 
+// session is one with all defaults.
+func session(kind PeerType, as uint32) Session {
+	hops := 64
+	if kind == TypeToR {
+		hops = 1
+	}
+	return Session{
+		Type: kind, AS: as, Multihop: hops, HoldTime: 9 * time.Second, Keepalive: 3 * time.Second, ConnectRetry: 5 * time.Second,
+		MaxPrefixes: 10000, MaxPrefixesWarn: 80, MaxPrefixesRestart: 5 * time.Minute,
+	}
+}
+
 func TestLab(t *testing.T) {
 	const file = configs + "/examples/lab.toml"
 	got, warnings, err := Load(file, Identity{Name: "gw-c"})
@@ -60,11 +72,11 @@ func TestLab(t *testing.T) {
 		}},
 		BGP: BGP{
 			AS: 65103, RouterID: netip.MustParseAddr("10.0.2.13"), Port: 179,
-			HoldTime: 9 * time.Second, ConnectRetry: 5 * time.Second, RestartTime: 120 * time.Second,
-			Peers: []Peer{{"tor2", netip.MustParseAddr("10.0.2.1"), 65002, 10000, nil}},
+			HoldTime: 9 * time.Second, Keepalive: 3 * time.Second, ConnectRetry: 5 * time.Second, RestartTime: 120 * time.Second,
+			Peers: []Peer{{Name: "tor2", Address: netip.MustParseAddr("10.0.2.1"), Session: session(TypeToR, 65002)}},
 			GatewayPeers: []Peer{
-				{"gw-a", netip.MustParseAddr("10.0.1.11"), 65101, 10000, nil},
-				{"gw-b", netip.MustParseAddr("10.0.1.12"), 65102, 10000, nil},
+				{Name: "gw-a", Address: netip.MustParseAddr("10.0.1.11"), Session: session(TypeGateway, 65101)},
+				{Name: "gw-b", Address: netip.MustParseAddr("10.0.1.12"), Session: session(TypeGateway, 65102)},
 			},
 		},
 		Pools: []Pool{{

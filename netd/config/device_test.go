@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -140,9 +141,14 @@ env = { B = "3", C = "4" }
 	}, c.Uplinks, equal()); diff != "" {
 		t.Errorf("uplinks (-want +got)\n%s", diff)
 	}
+	tor1, tor2 := session(TypeToR, 65001), session(TypeToR, 65002)
+	tor1.MaxPrefixes = 5
+	for _, s := range []*Session{&tor1, &tor2} {
+		s.HoldTime, s.Keepalive = 30*time.Second, 10*time.Second
+	}
 	if diff := cmp.Diff([]Peer{
-		{"tor1", netip.MustParseAddr("10.0.0.1"), 65001, 5, nil},
-		{"tor2", netip.MustParseAddr("10.0.0.2"), 65002, 10000, nil},
+		{Name: "tor1", Address: netip.MustParseAddr("10.0.0.1"), Session: tor1},
+		{Name: "tor2", Address: netip.MustParseAddr("10.0.0.2"), Session: tor2},
 	}, c.BGP.Peers, equal()); diff != "" {
 		t.Errorf("peers (-want +got)\n%s", diff)
 	}

@@ -15,14 +15,18 @@ func (f *rawFile) config() *Config {
 		Gateway:    Gateway{Name: f.gateway.name.v},
 		Management: Management{ConsolePassword: f.management.consolePassword.v},
 		BGP: BGP{
-			AS:           uint32(f.bgp.as.v),
-			RouterID:     f.bgp.routerID.v,
-			Port:         uint16(f.bgp.port.v),
-			HoldTime:     f.bgp.holdTime.v,
-			ConnectRetry: f.bgp.connectRetry.v,
-			RestartTime:  f.bgp.restartTime.v,
-			Peers:        configPeers(f.bgp.peers),
-			GatewayPeers: configPeers(f.bgp.gateways),
+			AS:            uint32(f.bgp.as.v),
+			RouterID:      f.bgp.routerID.v,
+			ClusterID:     f.bgp.clusterID.v,
+			Port:          uint16(f.bgp.port.v),
+			HoldTime:      f.bgp.holdTime.v,
+			Keepalive:     f.bgp.keepalive.v,
+			ConnectRetry:  f.bgp.connectRetry.v,
+			RestartTime:   f.bgp.restartTime.v,
+			LongLivedTime: f.bgp.longLivedTime.v,
+			Peers:         configPeers(f.bgp.peers),
+			GatewayPeers:  configPeers(f.bgp.gateways),
+			Ranges:        configRanges(f.bgp.ranges),
 		},
 	}
 	for _, u := range f.uplinks {
@@ -52,18 +56,6 @@ func (u rawUplink) config() Uplink {
 		c.Addresses = usable(u.addresses)
 	}
 	return c
-}
-
-func configPeers(raw []rawPeer) []Peer {
-	var ps []Peer
-	for _, p := range raw {
-		if !p.self {
-			ps = append(ps, Peer{
-				Name: p.name.v, Address: p.address.v, AS: uint32(p.as.v), MaxPrefixes: uint32(p.maxPrefixes.v), BFD: p.bfd.config(),
-			})
-		}
-	}
-	return ps
 }
 
 func (b *rawBFD) config() *BFD {
@@ -120,10 +112,16 @@ func (c *Config) TOML() []byte {
 	}
 	p("port = %d", c.BGP.Port)
 	p("hold-time = %s", quote(plainSeconds(c.BGP.HoldTime)))
+	p("keepalive = %s", quote(plainSeconds(c.BGP.Keepalive)))
 	p("connect-retry = %s", quote(plainSeconds(c.BGP.ConnectRetry)))
 	p("restart-time = %s", quote(plainSeconds(c.BGP.RestartTime)))
+	p("long-lived-time = %s", quote(plainSeconds(c.BGP.LongLivedTime)))
+	if c.BGP.ClusterID.IsValid() {
+		p("cluster-id = %s", quote(c.BGP.ClusterID.String()))
+	}
 	printPeers(p, "bgp.peer", c.BGP.Peers)
 	printPeers(p, "bgp.gateway", c.BGP.GatewayPeers)
+	printRanges(p, c.BGP.Ranges)
 	for _, o := range c.Pools {
 		p("\n[[pool]]\nname = %s\nprefix = %s\nblock = %s\nencapsulation = %s",
 			quote(o.Name), quote(o.Prefix.String()), quote(o.Block.String()), quote(string(o.Mode)))
@@ -135,17 +133,6 @@ func (c *Config) TOML() []byte {
 		p("\n[management]\nconsole-password = %s", quote(h))
 	}
 	return b.Bytes()
-}
-
-func printPeers(p func(string, ...any), key string, peers []Peer) {
-	for _, r := range peers {
-		p("\n[[%s]]\nname = %s\naddress = %s\nas = %d\nmax-prefixes = %d",
-			key, quote(r.Name), quote(r.Address.String()), r.AS, r.MaxPrefixes)
-		if b := r.BFD; b != nil {
-			p("bfd = { min-tx = %s, min-rx = %s, multiplier = %d }",
-				quote(plainMilliseconds(b.MinTx)), quote(plainMilliseconds(b.MinRx)), b.Multiplier)
-		}
-	}
 }
 
 func printWorkload(p func(string, ...any), w Workload) {

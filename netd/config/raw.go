@@ -35,25 +35,19 @@ type rawUplink struct {
 }
 
 type rawBGP struct {
-	n            *node
-	as           val[int64]
-	routerID     val[netip.Addr]
-	port         val[int64]
-	holdTime     val[time.Duration]
-	connectRetry val[time.Duration]
-	restartTime  val[time.Duration]
-	peers        []rawPeer
-	gateways     []rawPeer
-}
-
-type rawPeer struct {
-	n           *node
-	name        val[string]
-	address     val[netip.Addr]
-	as          val[int64]
-	maxPrefixes val[int64]
-	bfd         *rawBFD // nil: none
-	self        bool    // a [[bgp.gateway]] that is this gateway
+	n             *node
+	as            val[int64]
+	routerID      val[netip.Addr]
+	clusterID     val[netip.Addr]
+	port          val[int64]
+	holdTime      val[time.Duration]
+	keepalive     val[time.Duration]
+	connectRetry  val[time.Duration]
+	restartTime   val[time.Duration]
+	longLivedTime val[time.Duration]
+	peers         []rawPeer
+	gateways      []rawPeer
+	ranges        []rawRange
 }
 
 type rawBFD struct {
@@ -156,19 +150,25 @@ func readUplink(t *table) rawUplink {
 func readBGP(t *table) rawBGP {
 	defer t.done()
 	b := rawBGP{
-		n:            t.n,
-		as:           required(t, "as", asNumber("65101")),
-		routerID:     optional(t, "router-id", routerID()),
-		port:         withDefault(t, "port", number(1, 65535, "179"), 179),
-		holdTime:     withDefault(t, "hold-time", seconds(3*time.Second, 65535*time.Second, "9s"), 9*time.Second),
-		connectRetry: withDefault(t, "connect-retry", seconds(time.Second, 5*time.Minute, "5s"), 5*time.Second),
-		restartTime:  withDefault(t, "restart-time", seconds(0, 4095*time.Second, "120s"), 120*time.Second),
+		n:             t.n,
+		as:            required(t, "as", asNumber("65101")),
+		routerID:      optional(t, "router-id", routerID()),
+		clusterID:     optional(t, "cluster-id", routerID()),
+		port:          withDefault(t, "port", number(1, 65535, "179"), 179),
+		holdTime:      withDefault(t, "hold-time", holdTime(), 9*time.Second),
+		connectRetry:  withDefault(t, "connect-retry", connectRetry(), 5*time.Second),
+		restartTime:   withDefault(t, "restart-time", seconds(0, 4095*time.Second, "120s"), 120*time.Second),
+		longLivedTime: withDefault(t, "long-lived-time", seconds(0, (1<<24-1)*time.Second, "1h"), 0),
 	}
+	b.keepalive = withDefault(t, "keepalive", keepalive(), (b.holdTime.v / 3).Truncate(time.Second))
 	for _, e := range t.tables("peer") {
-		b.peers = append(b.peers, readPeer(e, "tor1", "10.0.1.1", "65001"))
+		b.peers = append(b.peers, b.readPeer(e))
 	}
 	for _, e := range t.tables("gateway") {
-		b.gateways = append(b.gateways, readPeer(e, "gw-c", "10.0.2.13", "65103"))
+		b.gateways = append(b.gateways, b.readGateway(e))
+	}
+	for _, e := range t.tables("range") {
+		b.ranges = append(b.ranges, b.readRange(e))
 	}
 	return b
 }
@@ -186,18 +186,6 @@ func routerID() want[netip.Addr] {
 		return a, nil
 	}
 	return w
-}
-
-func readPeer(t *table, name, address, as string) rawPeer {
-	defer t.done()
-	return rawPeer{
-		n:           t.n,
-		name:        required(t, "name", hostName(name)),
-		address:     required(t, "address", ipv4(address)),
-		as:          required(t, "as", asNumber(as)),
-		maxPrefixes: withDefault(t, "max-prefixes", number(1, 10_000_000, "10000"), 10000),
-		bfd:         readBFD(t),
-	}
 }
 
 // readBFD reads bfd, which is a table, or true for one with the defaults.

@@ -60,31 +60,29 @@ type BGP struct {
 	RouterID netip.Addr
 	// Port is the TCP port to listen on (default 179).
 	Port uint16
-	// HoldTime (RFC 4271 section 4.2): 3 s to 18h12m15s (default 9 s). The
-	// keepalive interval is a third of it.
+	// HoldTime (RFC 4271 section 4.2): 3 s to 18h12m15s (default 9 s). It and the two
+	// after it are for peers that say nothing else.
 	HoldTime time.Duration
+	// Keepalive is the interval of keepalives, less than HoldTime (default a third of it).
+	Keepalive time.Duration
 	// ConnectRetry is the time between connection attempts, 1 s to 5 m (default 5 s).
 	ConnectRetry time.Duration
 	// RestartTime (RFC 4724): how long peers keep our routes while the speaker
 	// restarts, 0 (off) to 4095 s (default 120 s).
 	RestartTime time.Duration
-	// Peers are the ToRs.
+	// LongLivedTime (RFC 9494): how long they keep them as last choice after that, 0
+	// (off, the default) to 16777215 s.
+	LongLivedTime time.Duration
+	// ClusterID is this gateway's as a route reflector; invalid: its router id.
+	ClusterID netip.Addr
+	// Peers are the ToRs and route reflectors.
 	Peers []Peer
 	// GatewayPeers are the other gateways: their next hop is kept, so that
 	// their blocks can be reached directly or through the tunnel. This gateway itself
 	// is never among them, even if the file's list has it.
 	GatewayPeers []Peer
-}
-
-// Peer is one BGP session.
-type Peer struct {
-	Name    string
-	Address netip.Addr
-	AS      uint32
-	// MaxPrefixes ends the session when the peer sends more: 1 to 10000000 (default 10000).
-	MaxPrefixes uint32
-	// BFD is nil if the session's path is not watched.
-	BFD *BFD
+	// Ranges are the peers that are not known one by one.
+	Ranges []Range
 }
 
 // BFD (RFC 5880) notices within MinRx (or the peer's own interval, if that is

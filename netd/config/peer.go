@@ -1,0 +1,464 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// PeerType is what is at the other end of a session.
+type PeerType string
+
+// The types of peer.
+const (
+	// TypeToR is a switch that routes for us (the default of [[bgp.peer]]).
+	TypeToR PeerType = "tor"
+	// TypeReflector is a route reflector or route server, which keeps next hops.
+	TypeReflector PeerType = "reflector"
+	// TypeGateway is another gateway (all of [[bgp.gateway]], the default of
+	// [[bgp.range]]).
+	TypeGateway PeerType = "gateway"
+)
+
+// Session is how to talk to a peer.
+type Session struct {
+	Type PeerType
+	AS   uint32
+	// LocalAS is the AS that the peer sees in place of BGP.AS; 0: the same.
+	LocalAS uint32
+	// AllowOwnAS is how often our own AS may occur in a path, 0 to 10.
+	AllowOwnAS int
+	// Multihop is the TTL of packets to an eBGP peer, 1 to 255: 1 for a ToR (on a
+	// connected subnet) and 64 for others, if left out.
+	Multihop int
+	// GTSM (RFC 5082) takes packets only from at most Multihop hops away.
+	GTSM bool
+	// PasswordFile has TCP's password (MD5, RFC 2385); empty: none.
+	PasswordFile string
+	// Passive: the peer connects, not we.
+	Passive bool
+	// HoldTime, Keepalive and ConnectRetry are BGP's if left out.
+	HoldTime, Keepalive, ConnectRetry time.Duration
+	// MaxPrefixes ends the session when the peer sends more in one family: 1 to
+	// 10000000 (default 10000).
+	MaxPrefixes uint32
+	// MaxPrefixesWarn is the percentage of it at which to warn, 1 to 100 (default 80).
+	MaxPrefixesWarn int
+	// MaxPrefixesRestart is how long a session that was ended so stays Idle, 0 (until
+	// it is configured anew) to 24 h (default 5 m).
+	MaxPrefixesRestart time.Duration
+	// ReflectorClient: we reflect to it what other iBGP peers tell us (RFC 4456).
+	ReflectorClient bool
+}
+
+// Peer is one BGP session.
+type Peer struct {
+	Name string
+	// Address, with its link as zone if it is link-local. Invalid if Interface is set.
+	Address netip.Addr
+	// Interface is the uplink of an unnumbered peer: its link-local address is found
+	// by router advertisements there.
+	Interface string
+	// Source is the own address to connect from; invalid: the one on the peer's
+	// subnet, else the gateway's.
+	Source      netip.Addr
+	Description string
+	// Shutdown: no session for now; ShutdownMessage tells the peer why (RFC 9003).
+	Shutdown        bool
+	ShutdownMessage string
+	// NoSession: a gateway that is known, and spoken to by way of a reflector or ToR.
+	NoSession bool
+	Session
+	// BFD is nil if the session's path is not watched.
+	BFD *BFD
+}
+
+// Range is peers that connect from any address of Prefix.
+type Range struct {
+	Name   string
+	Prefix netip.Prefix
+	Session
+}
+
+type rawSession struct {
+	kind               val[PeerType]
+	as                 val[int64]
+	localAS            val[int64]
+	allowOwnAS         val[int64]
+	multihop           val[int64]
+	gtsm               val[bool]
+	passwordFile       val[string]
+	passive            val[bool]
+	holdTime           val[time.Duration]
+	keepalive          val[time.Duration]
+	connectRetry       val[time.Duration]
+	maxPrefixes        val[int64]
+	maxPrefixesWarn    val[int64]
+	maxPrefixesRestart val[time.Duration]
+	reflectorClient    val[bool]
+}
+
+type rawPeer struct {
+	n           *node
+	name        val[string]
+	address     val[netip.Addr]
+	link        val[string]
+	source      val[netip.Addr]
+	description val[string]
+	shutdown    val[shutdown]
+	session     val[bool]
+	rawSession
+	bfd  *rawBFD // nil: none
+	self bool    // a [[bgp.gateway]] that is this gateway
+}
+
+type rawRange struct {
+	n      *node
+	name   val[string]
+	prefix val[netip.Prefix]
+	rawSession
+}
+
+// shutdown is true or why.
+type shutdown struct {
+	down    bool
+	message string
+}
+
+func (b *rawBGP) readPeer(t *table) rawPeer {
+	defer t.done()
+	p := b.readAnyPeer(t, "tor1", "10.0.1.1", "65001")
+	p.kind = withDefault(t, "type", oneOf(TypeToR, TypeReflector), TypeToR)
+	p.link = optional(t, "interface", ownLinkName("uplink0"))
+	if p.address.n == nil && p.link.n == nil {
+		t.missing("address", `expected the peer's address, or the uplink of an unnumbered one, e.g. address = "10.0.1.1" or interface = "uplink0"`)
+	}
+	p.readMultihop(t)
+	p.session.v = true
+	return p
+}
+
+func (b *rawBGP) readGateway(t *table) rawPeer {
+	defer t.done()
+	p := b.readAnyPeer(t, "gw-c", "10.0.2.13", "65103")
+	p.kind = val[PeerType]{v: TypeGateway, ok: true}
+	if p.address.n == nil {
+		t.missing("address", `expected the gateway's address, e.g. address = "10.0.2.13"`)
+	}
+	p.readMultihop(t)
+	p.reflectorClient = withDefault(t, "reflector-client", boolean(), false)
+	p.session = withDefault(t, "session", boolean(), true)
+	return p
+}
+
+// readAnyPeer reads what a peer and a gateway have in common.
+func (b *rawBGP) readAnyPeer(t *table, name, address, as string) rawPeer {
+	return rawPeer{
+		n:           t.n,
+		name:        required(t, "name", hostName(name)),
+		address:     optional(t, "address", peerAddr(address)),
+		source:      optional(t, "source", peerAddr("10.0.1.11")),
+		description: optional(t, "description", freeText("rack 7, port 12")),
+		shutdown:    withDefault(t, "shutdown", shutdownText(), shutdown{}),
+		rawSession:  b.readSession(t, as),
+		bfd:         readBFD(t),
+	}
+}
+
+func (b *rawBGP) readRange(t *table) rawRange {
+	defer t.done()
+	r := rawRange{
+		n:          t.n,
+		name:       required(t, "name", hostName("rack-7")),
+		prefix:     required(t, "prefix", peerPrefix("10.0.7.0/24")),
+		rawSession: b.readSession(t, "65107"),
+	}
+	r.kind = withDefault(t, "type", oneOf(TypeToR, TypeReflector, TypeGateway), TypeGateway)
+	r.readMultihop(t)
+	r.reflectorClient = withDefault(t, "reflector-client", boolean(), false)
+	return r
+}
+
+func (b *rawBGP) readSession(t *table, as string) rawSession {
+	s := rawSession{
+		as:                 required(t, "as", asNumber(as)),
+		localAS:            optional(t, "local-as", asNumber("65201")),
+		allowOwnAS:         withDefault(t, "allow-own-as", number(0, 10, "1"), 0),
+		gtsm:               withDefault(t, "gtsm", boolean(), false),
+		passwordFile:       optional(t, "password-file", filePath("/data/netd/tor1.password")),
+		passive:            withDefault(t, "passive", boolean(), false),
+		holdTime:           withDefault(t, "hold-time", holdTime(), b.holdTime.v),
+		connectRetry:       withDefault(t, "connect-retry", connectRetry(), b.connectRetry.v),
+		maxPrefixes:        withDefault(t, "max-prefixes", number(1, 10_000_000, "10000"), 10000),
+		maxPrefixesWarn:    withDefault(t, "max-prefixes-warn", number(1, 100, "80"), 80),
+		maxPrefixesRestart: withDefault(t, "max-prefixes-restart", seconds(0, 24*time.Hour, "5m"), 5*time.Minute),
+	}
+	def := b.keepalive.v
+	if s.holdTime.n != nil || def >= s.holdTime.v {
+		def = s.holdTime.v / 3
+	}
+	s.keepalive = withDefault(t, "keepalive", keepalive(), def.Truncate(time.Second))
+	return s
+}
+
+// readMultihop reads the TTL, whose default depends on the type.
+func (s *rawSession) readMultihop(t *table) {
+	def := int64(64)
+	if s.kind.v == TypeToR {
+		def = 1
+	}
+	s.multihop = withDefault(t, "multihop", number(1, 255, "2"), def)
+}
+
+func holdTime() want[time.Duration] { return seconds(3*time.Second, 65535*time.Second, "9s") }
+
+func keepalive() want[time.Duration] { return seconds(time.Second, 21845*time.Second, "3s") }
+
+func connectRetry() want[time.Duration] { return seconds(time.Second, 5*time.Minute, "5s") }
+
+// peerAddr is a host's address of either family.
+func peerAddr(eg string) want[netip.Addr] {
+	return want[netip.Addr]{"an address of a host", quote(eg), func(n *node) (netip.Addr, *wrong) {
+		s, _ := n.value.(string)
+		a, err := netip.ParseAddr(s)
+		switch {
+		case err != nil:
+			if p, err := netip.ParsePrefix(s); err == nil {
+				return a, &wrong{why: "a prefix length has no place here", eg: quote(p.Addr().String())}
+			}
+			return a, &wrong{}
+		case a.Is4():
+			return a, notHost(a)
+		case a.Is4In6():
+			return a, &wrong{why: "an IPv4 address in IPv6's form", eg: quote(a.Unmap().String())}
+		case !a.IsGlobalUnicast() && !a.IsLinkLocalUnicast():
+			return a, &wrong{why: "not one host's address"}
+		case a.IsLinkLocalUnicast() && a.Zone() == "":
+			return a, &wrong{why: "link-local, so its link must be said too", eg: quote(s + "%uplink0")}
+		}
+		return a, nil
+	}}
+}
+
+// peerPrefix is a range of hosts' addresses of either family.
+func peerPrefix(eg string) want[netip.Prefix] {
+	return want[netip.Prefix]{"a prefix of peers' addresses", quote(eg), func(n *node) (netip.Prefix, *wrong) {
+		s, _ := n.value.(string)
+		p, err := netip.ParsePrefix(s)
+		switch {
+		case err != nil:
+			return p, &wrong{}
+		case p != p.Masked():
+			return p, &wrong{why: "bits set after the prefix length", eg: quote(p.Masked().String())}
+		case p.Bits() == 0:
+			return p, &wrong{why: "it would let everybody in"}
+		}
+		return p, nil
+	}}
+}
+
+// filePath is a file on the gateway.
+func filePath(eg string) want[string] {
+	return matching("the absolute path of a file", eg, func(s string) bool {
+		return filepath.IsAbs(s) && filepath.Clean(s) == s && isPrintable(s)
+	})
+}
+
+// freeText is a line for people.
+func freeText(eg string) want[string] {
+	return matching("a line of 1 to 255 octets without control characters", eg, func(s string) bool {
+		return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+	})
+}
+
+func shutdownText() want[shutdown] {
+	text := freeText("")
+	return want[shutdown]{"true, false, or why (1 to 255 octets, which the peer is told)", quote("rack 7 moves on Monday"), func(n *node) (shutdown, *wrong) {
+		if down, ok := n.value.(bool); ok {
+			return shutdown{down: down}, nil
+		}
+		s, bad := text.read(n)
+		return shutdown{true, s}, bad
+	}}
+}
+
+// checkPeer reports what does not fit together in one session.
+func (r *reader) checkSession(s rawSession, f *rawFile) {
+	if s.keepalive.n != nil && s.holdTime.ok && s.keepalive.v >= s.holdTime.v {
+		r.conflict(s.keepalive.n, "not less than hold-time: expected less than %s, usually a third of it", plainSeconds(s.holdTime.v))
+	}
+	own := f.bgp.as
+	if s.localAS.ok && s.as.ok && s.localAS.v == s.as.v {
+		r.conflict(s.localAS.n, "the peer's own AS (%s): expected another, or no local-as for iBGP", s.as.n)
+	}
+	if s.reflectorClient.ok && s.reflectorClient.v && s.as.ok && own.ok && (s.as.v != own.v || s.localAS.ok) {
+		r.conflict(s.reflectorClient.n, "only iBGP peers are reflected to (RFC 4456): expected as = %d and no local-as, or no reflector-client", own.v)
+	}
+}
+
+// checkPeers reports what does not fit together in and among peers.
+func (r *reader) checkPeers(f *rawFile) {
+	names, addresses, links := map[string]*node{}, map[netip.Addr]*node{}, map[string]*node{}
+	own := ownAddresses(f.uplinks)
+	for _, p := range slices.Concat(f.bgp.peers, f.bgp.gateways) {
+		if p.name.ok {
+			unique(r, names, p.name.v, p.name.n)
+		}
+		if p.address.ok {
+			unique(r, addresses, p.address.v, p.address.n)
+		}
+		if p.self {
+			r.checkSame(p, f)
+			continue
+		}
+		if p.link.ok {
+			unique(r, links, p.link.v, p.link.n)
+		}
+		r.checkSession(p.rawSession, f)
+		r.checkEnds(p, f, own)
+	}
+	for _, e := range f.bgp.ranges {
+		if e.name.ok {
+			unique(r, names, e.name.v, e.name.n)
+		}
+		r.checkSession(e.rawSession, f)
+	}
+}
+
+// checkEnds reports a peer's addresses that can not be.
+func (r *reader) checkEnds(p rawPeer, f *rawFile, own map[netip.Addr]*node) {
+	if p.address.n != nil && p.link.n != nil {
+		r.conflict(p.link.n, "address and interface exclude each other: expected one of them")
+	}
+	link, at := p.link.v, p.link.n
+	if p.address.ok && p.address.v.Zone() != "" {
+		link, at = p.address.v.Zone(), p.address.n
+	}
+	if link != "" && !slices.ContainsFunc(f.uplinks, func(u rawUplink) bool { return !u.name.ok || u.name.v == link }) {
+		r.conflict(at, "no uplink is called %s: expected the name of an [[uplink]]", link)
+	}
+	if a := own[p.address.v]; p.address.ok && a != nil {
+		r.conflict(p.address.n, "this gateway's own address (%s): expected the peer's", a)
+	}
+	if p.source.ok && p.address.ok && p.source.v.Is4() != p.address.v.Is4() {
+		r.conflict(p.source.n, "of another family than %s: expected an own address of the same", p.address.v)
+	}
+}
+
+// onSubnet says whether a peer is spoken to directly.
+func (p rawPeer) onSubnet(f *rawFile) bool {
+	return p.kind.v == TypeToR && p.multihop.ok && p.multihop.v == 1 && p.as.ok && p.as.v != f.bgp.as.v &&
+		p.address.ok && !p.address.v.IsLinkLocalUnicast()
+}
+
+// warnSharedAS warns of gateways that a ToR will not pass each other's paths to.
+// iBGP among them does, and so does a ToR's allow-own-as.
+func (r *reader) warnSharedAS(f *rawFile) {
+	if slices.ContainsFunc(f.bgp.peers, func(p rawPeer) bool { return p.allowOwnAS.v > 0 }) {
+		return
+	}
+	seen := map[int64]*node{}
+	for _, g := range f.bgp.gateways {
+		if !g.as.ok || g.as.v == f.bgp.as.v && g.session.v {
+			continue
+		}
+		if first := seen[g.as.v]; first != nil {
+			r.add(isWarning, g.as.n, g.as.n.src, fmt.Sprintf(
+				"the same as %s: each of the two drops the other's paths as loops when a ToR passes them on; expected an AS of its own for each gateway, or allow-own-as for the ToRs", first))
+			continue
+		}
+		seen[g.as.v] = g.as.n
+	}
+}
+
+func (s rawSession) config() Session {
+	return Session{
+		Type: s.kind.v, AS: uint32(s.as.v), LocalAS: uint32(s.localAS.v), AllowOwnAS: int(s.allowOwnAS.v), Multihop: int(s.multihop.v),
+		GTSM: s.gtsm.v, PasswordFile: s.passwordFile.v, Passive: s.passive.v,
+		HoldTime: s.holdTime.v, Keepalive: s.keepalive.v, ConnectRetry: s.connectRetry.v,
+		MaxPrefixes: uint32(s.maxPrefixes.v), MaxPrefixesWarn: int(s.maxPrefixesWarn.v), MaxPrefixesRestart: s.maxPrefixesRestart.v,
+		ReflectorClient: s.reflectorClient.v,
+	}
+}
+
+func configPeers(raw []rawPeer) []Peer {
+	var ps []Peer
+	for _, p := range raw {
+		if !p.self {
+			ps = append(ps, Peer{
+				Name: p.name.v, Address: p.address.v, Interface: p.link.v, Source: p.source.v, Description: p.description.v,
+				Shutdown: p.shutdown.v.down, ShutdownMessage: p.shutdown.v.message, NoSession: !p.session.v,
+				Session: p.rawSession.config(), BFD: p.bfd.config(),
+			})
+		}
+	}
+	return ps
+}
+
+func configRanges(raw []rawRange) []Range {
+	var rs []Range
+	for _, r := range raw {
+		rs = append(rs, Range{Name: r.name.v, Prefix: r.prefix.v, Session: r.rawSession.config()})
+	}
+	return rs
+}
+
+func printPeers(p func(string, ...any), key string, peers []Peer) {
+	for _, r := range peers {
+		p("\n[[%s]]\nname = %s", key, quote(r.Name))
+		if r.Interface != "" {
+			p("interface = %s", quote(r.Interface))
+		} else {
+			p("address = %s", quote(r.Address.String()))
+		}
+		if r.Source.IsValid() {
+			p("source = %s", quote(r.Source.String()))
+		}
+		if r.Description != "" {
+			p("description = %s", quote(r.Description))
+		}
+		switch {
+		case r.ShutdownMessage != "":
+			p("shutdown = %s", quote(r.ShutdownMessage))
+		case r.Shutdown:
+			p("shutdown = true")
+		}
+		if r.Type == TypeGateway {
+			p("session = %t\nreflector-client = %t", !r.NoSession, r.ReflectorClient)
+		} else {
+			p("type = %s", quote(string(r.Type)))
+		}
+		printSession(p, r.Session)
+		if b := r.BFD; b != nil {
+			p("bfd = { min-tx = %s, min-rx = %s, multiplier = %d }",
+				quote(plainMilliseconds(b.MinTx)), quote(plainMilliseconds(b.MinRx)), b.Multiplier)
+		}
+	}
+}
+
+func printRanges(p func(string, ...any), ranges []Range) {
+	for _, r := range ranges {
+		p("\n[[bgp.range]]\nname = %s\nprefix = %s\ntype = %s\nreflector-client = %t",
+			quote(r.Name), quote(r.Prefix.String()), quote(string(r.Type)), r.ReflectorClient)
+		printSession(p, r.Session)
+	}
+}
+
+func printSession(p func(string, ...any), s Session) {
+	p("as = %d", s.AS)
+	if s.LocalAS != 0 {
+		p("local-as = %d", s.LocalAS)
+	}
+	p("allow-own-as = %d\nmultihop = %d\ngtsm = %t", s.AllowOwnAS, s.Multihop, s.GTSM)
+	if s.PasswordFile != "" {
+		p("password-file = %s", quote(s.PasswordFile))
+	}
+	p("passive = %t", s.Passive)
+	p("hold-time = %s\nkeepalive = %s\nconnect-retry = %s",
+		quote(plainSeconds(s.HoldTime)), quote(plainSeconds(s.Keepalive)), quote(plainSeconds(s.ConnectRetry)))
+	p("max-prefixes = %d\nmax-prefixes-warn = %d\nmax-prefixes-restart = %s",
+		s.MaxPrefixes, s.MaxPrefixesWarn, quote(plainSeconds(s.MaxPrefixesRestart)))
+}
