@@ -1,27 +1,17 @@
 package bgp
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"maps"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"reflect"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/osrg/gobgp/v4/api"
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -31,6 +21,8 @@ const (
 	UID = 179
 	// startTimeout bounds the time until a new process answers.
 	startTimeout = 30 * time.Second
+	// configureTimeout bounds a change of its configuration.
+	configureTimeout = 10 * time.Second
 	// stopTimeout bounds its orderly end.
 	stopTimeout = 5 * time.Second
 	// The pause before the next life of a speaker that died doubles from
@@ -62,9 +54,7 @@ type Speaker struct {
 	mu         sync.Mutex // guards what follows
 	config     Config
 	originate  []netip.Prefix
-	sent       []netip.Prefix // of originate, what this life has been told
-	client     api.GoBgpServiceClient
-	started    time.Time
+	life       *life // nil while there is no process that answers
 	restarting bool
 	losses     map[string]string // why sessions went down last, by address
 }
@@ -73,23 +63,32 @@ type Speaker struct {
 // its start. restarting says that the routes of an earlier life are still in the
 // kernel, so peers may go on using us meanwhile.
 func New(o Options, c Config, originate []netip.Prefix, restarting bool) *Speaker {
-	return &Speaker{opts: o, config: c, originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), losses: map[string]string{}}
+	return &Speaker{opts: o, config: c.clone(), originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), losses: map[string]string{}}
 }
 
-// Configure gives the speaker another configuration, for which it is started
-// again with graceful restart. The same one changes nothing.
-func (s *Speaker) Configure(c Config) {
+// Configure gives the speaker another configuration, by difference: it may be called
+// again at any time, and the same one changes nothing. Only another AS, router id or
+// port starts the process again, with graceful restart. While the speaker is away
+// the configuration is remembered; one that fails is tried again by the next call.
+func (s *Speaker) Configure(ctx context.Context, c Config) error {
 	s.mu.Lock()
-	same := reflect.DeepEqual(s.config, c)
-	s.config = c
-	s.mu.Unlock()
-	if same {
-		return
+	defer s.mu.Unlock()
+	before := s.config
+	s.config = c.clone()
+	if !before.same(c) {
+		s.life = nil
+		select {
+		case s.again <- struct{}{}:
+		default:
+		}
+		return nil
 	}
-	select {
-	case s.again <- struct{}{}:
-	default:
+	if s.life == nil {
+		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, configureTimeout)
+	defer cancel()
+	return s.life.configure(ctx, s.config)
 }
 
 // errAgain ends a life for a new configuration.
@@ -171,7 +170,7 @@ func (s *Speaker) live(ctx context.Context) error {
 		ended = errAgain
 	}
 	s.mu.Lock()
-	s.client, s.sent = nil, nil
+	s.life = nil
 	s.mu.Unlock()
 	if alive {
 		goodbye := syscall.SIGTERM
@@ -192,47 +191,6 @@ func (s *Speaker) live(ctx context.Context) error {
 	return fmt.Errorf("%v (%w); its last words: %s", dead, ended, last)
 }
 
-// startAndWait starts the process and reports its end. Both happen on one thread
-// that is kept for it: the parent's death signal is bound to the thread that
-// forked (prctl(2), PR_SET_PDEATHSIG), and Go ends threads now and then.
-func startAndWait(cmd *exec.Cmd) (<-chan error, error) {
-	started, died := make(chan error), make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			died <- cmd.Wait()
-		}
-	}()
-	return died, <-started
-}
-
-// command is the process with its own uid and the one capability that it needs:
-// to listen on a port below 1024.
-func (s *Speaker) command() (*exec.Cmd, *lastWords, error) {
-	dir := filepath.Dir(s.opts.Socket)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, nil, err
-	}
-	if err := os.Chown(dir, UID, UID); err != nil {
-		return nil, nil, err
-	}
-	last := &lastWords{out: os.Stderr}
-	cmd := exec.Command(s.opts.Program, s.opts.Args...)
-	cmd.Stdout, cmd.Stderr = last, last
-	cmd.Dir = "/"
-	cmd.Env = []string{"GOTRACEBACK=single"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setpgid:     true, // Ctrl-C is for the agent, which ends the speaker in order
-		Pdeathsig:   syscall.SIGTERM,
-		Credential:  &syscall.Credential{Uid: UID, Gid: UID},
-		AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE},
-	}
-	return cmd, last, nil
-}
-
 // converse configures the process and follows its events until one of both fails.
 func (s *Speaker) converse(ctx context.Context) error {
 	conn, err := grpc.NewClient("unix://"+s.opts.Socket,
@@ -242,30 +200,25 @@ func (s *Speaker) converse(ctx context.Context) error {
 		return fmt.Errorf("connect to %s: %w", s.opts.Socket, err)
 	}
 	defer func() { _ = conn.Close() }()
-	client := api.NewGoBgpServiceClient(conn)
 	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	s.mu.Lock()
-	config, restarting := s.config, s.restarting
+	l := newLife(api.NewGoBgpServiceClient(conn), s.restarting)
+	config, originate := s.config, s.originate
 	s.mu.Unlock()
-	if err := config.start(starting, client, restarting); err != nil {
+	if err := l.begin(starting, config, originate); err != nil {
 		return err
 	}
 	// Snapshots begin when all peers are known: less would look like an end of
 	// their routes.
 	s.mu.Lock()
-	err = s.originateLocked(starting, client)
-	if err == nil {
-		err = config.addPeers(starting, client, restarting)
-	}
-	if err == nil {
-		s.client, s.started = client, time.Now()
-	}
+	s.life = l
+	err = errors.Join(l.configure(starting, s.config), l.originate(starting, s.originate)) // of meanwhile
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return s.follow(ctx, client)
+	return s.follow(ctx, l.client)
 }
 
 // follow turns the speaker's events into wake-ups. It reads on whatever happens:
@@ -305,32 +258,10 @@ func (s *Speaker) Originate(ctx context.Context, prefixes []netip.Prefix) error 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.originate = slices.Clone(prefixes)
-	if s.client == nil {
+	if s.life == nil {
 		return nil
 	}
-	return s.originateLocked(ctx, s.client)
-}
-
-func (s *Speaker) originateLocked(ctx context.Context, client api.GoBgpServiceClient) error {
-	for _, p := range s.originate {
-		if slices.Contains(s.sent, p) {
-			continue
-		}
-		if _, err := client.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: ownPath(p)}); err != nil {
-			return fmt.Errorf("originate %s: %w", p, err)
-		}
-		s.sent = append(s.sent, p)
-	}
-	for _, p := range slices.Clone(s.sent) {
-		if slices.Contains(s.originate, p) {
-			continue
-		}
-		if _, err := client.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: ipv4(), Path: ownPath(p)}); err != nil {
-			return fmt.Errorf("withdraw %s: %w", p, err)
-		}
-		s.sent = slices.DeleteFunc(s.sent, func(q netip.Prefix) bool { return q == p })
-	}
-	return nil
+	return s.life.originate(ctx, s.originate)
 }
 
 // Reset ends the peer's session with a NOTIFICATION, and what the peer has told is
@@ -339,12 +270,12 @@ func (s *Speaker) originateLocked(ctx context.Context, client api.GoBgpServiceCl
 // keep the NOTIFICATION for the next one.
 func (s *Speaker) Reset(ctx context.Context, peer netip.Addr, reason string) error {
 	s.mu.Lock()
-	client := s.client
+	l := s.life
 	s.mu.Unlock()
-	if client == nil {
+	if l == nil {
 		return ErrAway
 	}
-	if _, err := client.ResetPeer(ctx, &api.ResetPeerRequest{Address: peer.String(), Communication: reason}); err != nil {
+	if _, err := l.client.ResetPeer(ctx, &api.ResetPeerRequest{Address: peer.String(), Communication: reason}); err != nil {
 		return fmt.Errorf("reset the session with %s: %w", peer, err)
 	}
 	return nil
@@ -352,86 +283,3 @@ func (s *Speaker) Reset(ctx context.Context, peer netip.Addr, reason string) err
 
 // ErrAway is what Snapshot returns while there is no speaker.
 var ErrAway = errors.New("the BGP speaker is away")
-
-// Snapshot reads all that the speaker knows. A snapshot that could not be read
-// to its end is an error, never a shorter one.
-func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
-	s.mu.Lock()
-	client, config, started, originated, losses := s.client, s.config, s.started, len(s.sent), maps.Clone(s.losses)
-	s.mu.Unlock()
-	if client == nil {
-		return Snapshot{}, ErrAway
-	}
-	snap := Snapshot{Started: started, configured: len(config.Peers)}
-	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
-		return client.ListPeer(ctx, &api.ListPeerRequest{})
-	}, func(r *api.ListPeerResponse) {
-		if p, ok := peerState(r.Peer, config.Peers, originated); ok {
-			if p.Reason == "" {
-				p.Reason = losses[p.Address.String()]
-			}
-			snap.Peers = append(snap.Peers, p)
-		}
-	})
-	if err != nil {
-		return Snapshot{}, fmt.Errorf("list peers: %w", err)
-	}
-	slices.SortFunc(snap.Peers, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
-	names := map[string]string{}
-	for _, p := range config.Peers {
-		names[p.Address.String()] = p.Name
-	}
-	err = receive(func() (grpc.ServerStreamingClient[api.ListPathResponse], error) {
-		return client.ListPath(ctx, &api.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: ipv4()})
-	}, func(r *api.ListPathResponse) {
-		snap.Paths = append(snap.Paths, learned(r.Destination, names)...)
-	})
-	if err != nil {
-		return Snapshot{}, fmt.Errorf("list paths: %w", err)
-	}
-	return snap, nil
-}
-
-// receive reads a stream to its end.
-func receive[T any](open func() (grpc.ServerStreamingClient[T], error), each func(*T)) error {
-	stream, err := open()
-	if err != nil {
-		return err
-	}
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		each(m)
-	}
-}
-
-// lastWords passes on what the process says and keeps its end, for the day it
-// dies with a stack trace.
-type lastWords struct {
-	out  io.Writer
-	mu   sync.Mutex // guards kept
-	kept []byte
-}
-
-const keptOctets = 4 << 10
-
-func (l *lastWords) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	l.kept = append(l.kept, b...)
-	if n := len(l.kept); n > keptOctets {
-		l.kept = bytes.Clone(l.kept[n-keptOctets:])
-	}
-	l.mu.Unlock()
-	return l.out.Write(b)
-}
-
-func (l *lastWords) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.TrimSpace(string(l.kept))
-}

@@ -16,7 +16,7 @@ import (
 // over what they say.
 func (d *Daemon) watchPaths() error {
 	var sessions []bfd.Session
-	for _, p := range d.config.BGP.Peers {
+	for _, p := range d.peers() {
 		sessions = d.appendPath(sessions, p, true)
 	}
 	for _, p := range d.config.BGP.GatewayPeers {

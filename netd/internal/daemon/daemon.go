@@ -70,6 +70,10 @@ type Daemon struct {
 	problems []string
 	kept     bool // the configuration is the last good one
 
+	secrets secrets
+	// By uplink: the link-local addresses of the router there, and of our own.
+	routers, linkLocals map[string]netip.Addr
+
 	view atomic.Pointer[view] // what the API shows; any goroutine
 }
 

@@ -95,12 +95,16 @@ func (d *Daemon) applyLinks() error {
 func (d *Daemon) addresses() []netip.Prefix {
 	var own []netip.Prefix
 	for _, u := range d.config.Uplinks {
-		own = append(own, u.Addresses...)
-		if lease := d.leases[u.Name]; u.DHCP && lease.Address.IsValid() {
-			own = append(own, lease.Address)
-		}
+		own = append(own, d.addressesOf(u)...)
 	}
 	return own
+}
+
+func (d *Daemon) addressesOf(u config.Uplink) []netip.Prefix {
+	if lease := d.leases[u.Name]; u.DHCP && lease.Address.IsValid() {
+		return []netip.Prefix{lease.Address}
+	}
+	return u.Addresses
 }
 
 func (d *Daemon) logCarrier(states []link.State) {
@@ -193,8 +197,8 @@ func (d *Daemon) speak(ctx context.Context) error {
 			return err
 		}
 	}
-	d.speaker.Configure(d.speakerConfig()) // another address came by DHCP, say
-	return d.speaker.Originate(ctx, d.blocks())
+	c, err := d.speakerConfig() // another address came by DHCP, say
+	return errors.Join(err, d.speaker.Configure(ctx, c), d.speaker.Originate(ctx, d.blocks()))
 }
 
 func (d *Daemon) startSpeaker(ctx context.Context) error {
@@ -292,7 +296,7 @@ func (d *Daemon) facts() (route.Facts, error) {
 		f.Gateways[g.Address] = g.Name
 		f.Peers = append(f.Peers, g.Address)
 	}
-	for _, p := range d.config.BGP.Peers {
+	for _, p := range d.peers() {
 		f.Peers = append(f.Peers, p.Address)
 	}
 	if d.tunnelled() && d.source.IsValid() {

@@ -1,0 +1,92 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/osrg/gobgp/v4/api"
+	"google.golang.org/protobuf/proto"
+)
+
+// filters are GoBGP's sets and policies, in the order in which they are asked. What
+// none of them accepts is refused.
+type filters struct {
+	generation       string
+	sets             []*api.DefinedSet
+	imports, exports []*api.Policy
+}
+
+func (f *filters) name(s string) string { return "netd-" + s + f.generation }
+
+// set adds a set, and returns the condition that one of its members matches.
+func (f *filters) set(s *api.DefinedSet) *api.MatchSet {
+	s.Name = f.name(s.Name)
+	f.sets = append(f.sets, s)
+	return &api.MatchSet{Name: s.Name, Type: api.MatchSet_TYPE_ANY}
+}
+
+// equal tells whether two filters of one generation do the same.
+func (f filters) equal(o filters) bool {
+	samePolicy := func(a, b *api.Policy) bool { return proto.Equal(a, b) }
+	return slices.EqualFunc(f.sets, o.sets, func(a, b *api.DefinedSet) bool { return proto.Equal(a, b) }) &&
+		slices.EqualFunc(f.imports, o.imports, samePolicy) && slices.EqualFunc(f.exports, o.exports, samePolicy)
+}
+
+// assign puts filters in force and removes those that were: at each moment one or
+// the other decide, and nothing is let through in between.
+func assign(ctx context.Context, client api.GoBgpServiceClient, was *filters, now filters) error {
+	if err := now.build(ctx, client); err != nil {
+		return errors.Join(err, now.remove(ctx, client))
+	}
+	for direction, policies := range map[api.PolicyDirection][]*api.Policy{
+		api.PolicyDirection_POLICY_DIRECTION_IMPORT: now.imports,
+		api.PolicyDirection_POLICY_DIRECTION_EXPORT: now.exports,
+	} {
+		var names []*api.Policy
+		for _, p := range policies {
+			names = append(names, &api.Policy{Name: p.Name})
+		}
+		if _, err := client.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
+			Name: "global", Direction: direction, Policies: names, DefaultAction: api.RouteAction_ROUTE_ACTION_REJECT,
+		}}); err != nil {
+			return fmt.Errorf("assign BGP policies: %w", err)
+		}
+	}
+	if was == nil {
+		return nil
+	}
+	return was.remove(ctx, client)
+}
+
+func (f filters) build(ctx context.Context, client api.GoBgpServiceClient) error {
+	for _, set := range f.sets {
+		if _, err := client.AddDefinedSet(ctx, &api.AddDefinedSetRequest{DefinedSet: set}); err != nil {
+			return fmt.Errorf("add BGP set %s: %w", set.Name, err)
+		}
+	}
+	for _, p := range slices.Concat(f.imports, f.exports) {
+		if _, err := client.AddPolicy(ctx, &api.AddPolicyRequest{Policy: p}); err != nil {
+			return fmt.Errorf("add BGP policy %s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+// remove takes away what is there of the filters.
+func (f filters) remove(ctx context.Context, client api.GoBgpServiceClient) error {
+	var errs []error
+	for _, p := range slices.Concat(f.imports, f.exports) {
+		if _, err := client.DeletePolicy(ctx, &api.DeletePolicyRequest{Policy: &api.Policy{Name: p.Name}, All: true}); err != nil {
+			errs = append(errs, fmt.Errorf("delete BGP policy %s: %w", p.Name, err))
+		}
+	}
+	for _, s := range f.sets {
+		empty := &api.DefinedSet{DefinedType: s.DefinedType, Name: s.Name}
+		if _, err := client.DeleteDefinedSet(ctx, &api.DeleteDefinedSetRequest{DefinedSet: empty, All: true}); err != nil {
+			errs = append(errs, fmt.Errorf("delete BGP set %s: %w", s.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

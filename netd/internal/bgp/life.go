@@ -1,0 +1,290 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// life is a speaker process that answers, and what it has been told. Speaker.mu
+// guards it.
+type life struct {
+	client     api.GoBgpServiceClient
+	started    time.Time
+	restarting bool // its first peers may be told that our routes were kept
+
+	config     Config // that is in force as a whole
+	filters    *filters
+	generation int // of filters
+	peers      map[netip.Addr]*api.Peer
+	ranges     map[string]rangeOf
+	sent       []netip.Prefix           // what it originates
+	retries    map[netip.Addr]time.Time // of sessions that were ended by max-prefixes
+}
+
+// rangeOf is a range as GoBGP has it.
+type rangeOf struct {
+	prefix netip.Prefix
+	group  *api.PeerGroup
+}
+
+func newLife(client api.GoBgpServiceClient, restarting bool) *life {
+	return &life{
+		client: client, started: time.Now(), restarting: restarting,
+		peers: map[netip.Addr]*api.Peer{}, ranges: map[string]rangeOf{}, retries: map[netip.Addr]time.Time{},
+	}
+}
+
+// begin tells a new process all it needs. What we originate comes before the
+// peers: one that gets our End-of-RIB without it would drop what it kept over our
+// restart.
+func (l *life) begin(ctx context.Context, c Config, originate []netip.Prefix) error {
+	if err := c.start(ctx, l.client, l.restarting); err != nil {
+		return err
+	}
+	if err := l.filter(ctx, c); err != nil {
+		return err
+	}
+	if err := l.originate(ctx, originate); err != nil {
+		return err
+	}
+	if err := l.setSessions(ctx, c); err != nil {
+		return err
+	}
+	l.restarting = false
+	return nil
+}
+
+// configure makes the process do what c says, by difference: a session that stays
+// the same notices nothing.
+func (l *life) configure(ctx context.Context, c Config) error {
+	if reflect.DeepEqual(l.config, c) {
+		return nil
+	}
+	if err := l.filter(ctx, c); err != nil {
+		return err
+	}
+	return l.setSessions(ctx, c)
+}
+
+// filter exchanges the filters if they differ, and applies them to what is known.
+func (l *life) filter(ctx context.Context, c Config) error {
+	if l.filters != nil && c.filters(l.filters.generation).equal(*l.filters) {
+		return nil
+	}
+	l.generation++
+	now := c.filters("-" + strconv.Itoa(l.generation))
+	was := l.filters
+	if err := assign(ctx, l.client, was, now); err != nil {
+		return err
+	}
+	if l.filters = &now; was == nil {
+		return nil
+	}
+	_, err := l.client.ResetPeer(ctx, &api.ResetPeerRequest{Address: "all", Soft: true, Direction: api.ResetPeerRequest_DIRECTION_BOTH})
+	if err != nil {
+		return fmt.Errorf("apply BGP policies to what is known: %w", err)
+	}
+	return nil
+}
+
+// setSessions adds, changes and removes peers and ranges one by one.
+func (l *life) setSessions(ctx context.Context, c Config) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(l.ranges)) {
+		i := slices.IndexFunc(c.Ranges, func(r Range) bool { return r.Name == name })
+		if i < 0 || c.Ranges[i].Prefix != l.ranges[name].prefix || !proto.Equal(c.group(c.Ranges[i], false), l.ranges[name].group) {
+			errs = append(errs, l.removeRange(ctx, name))
+		}
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(l.peers), netip.Addr.Compare) {
+		if !slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.Address == a }) {
+			errs = append(errs, l.removePeer(ctx, a))
+		}
+	}
+	for _, p := range c.Peers {
+		if err := l.setPeer(ctx, c.peer(p, false), p); err != nil {
+			errs = append(errs, fmt.Errorf("%w: peer %s (%s): %s", ErrConfig, p.Name, p.Address, status.Convert(err).Message()))
+		}
+	}
+	for _, r := range c.Ranges {
+		if err := l.setRange(ctx, c.group(r, false), r); err != nil {
+			errs = append(errs, fmt.Errorf("%w: peers of range %s (%s): %s", ErrConfig, r.Name, r.Prefix, status.Convert(err).Message()))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	l.config = c
+	return nil
+}
+
+// setPeer brings one session from what it is to what is wanted.
+func (l *life) setPeer(ctx context.Context, want *api.Peer, p Peer) error {
+	have := l.peers[p.Address]
+	switch {
+	case have == nil:
+		return l.addPeer(ctx, want, p.Address)
+	case proto.Equal(have, want):
+		return nil
+	case want.Conf.AdminDown && !have.Conf.AdminDown:
+		_, err := l.client.DisablePeer(ctx, &api.DisablePeerRequest{Address: p.Address.String(), Communication: p.ShutdownMessage})
+		if err == nil {
+			l.peers[p.Address] = want
+		}
+		return err
+	case have.Conf.AdminDown, !proto.Equal(have.RouteReflector, want.RouteReflector):
+		// GoBGP has forgotten half of a peer that it disabled, and does not see that
+		// a reflector's client is one no more.
+		if err := l.removePeer(ctx, p.Address); err != nil {
+			return err
+		}
+		return l.addPeer(ctx, want, p.Address)
+	}
+	answer, err := l.client.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: want})
+	if err != nil {
+		return err
+	}
+	l.peers[p.Address] = want
+	if answer.GetNeedsSoftResetIn() {
+		_, err = l.client.ResetPeer(ctx, &api.ResetPeerRequest{
+			Address: p.Address.String(), Soft: true, Direction: api.ResetPeerRequest_DIRECTION_IN,
+		})
+	}
+	return errors.Join(err, l.retry(ctx, p.Address))
+}
+
+func (l *life) addPeer(ctx context.Context, want *api.Peer, a netip.Addr) error {
+	request := &api.AddPeerRequest{Peer: want}
+	if l.restarting && want.GracefulRestart != nil {
+		request.Peer = proto.CloneOf(want)
+		request.Peer.GracefulRestart.LocalRestarting = true
+	}
+	_, err := l.client.AddPeer(ctx, request)
+	if err != nil {
+		// It may be there already, as one of a range.
+		if _, gone := l.client.DeletePeer(ctx, &api.DeletePeerRequest{Address: a.String()}); gone == nil {
+			_, err = l.client.AddPeer(ctx, request)
+		}
+	}
+	if err == nil {
+		l.peers[a] = want
+	}
+	return err
+}
+
+// removePeer ends a session for good. GoBGP clears the listener's password for the
+// address when it changes a peer, and not when it deletes one.
+func (l *life) removePeer(ctx context.Context, a netip.Addr) error {
+	if have := l.peers[a]; have.Conf.AuthPassword != "" {
+		open := proto.CloneOf(have)
+		open.Conf.AuthPassword = ""
+		if _, err := l.client.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: open}); err != nil {
+			return fmt.Errorf("clear the password of peer %s: %w", a, err)
+		}
+		l.peers[a] = open
+	}
+	if _, err := l.client.DeletePeer(ctx, &api.DeletePeerRequest{Address: a.String()}); err != nil {
+		return fmt.Errorf("delete peer %s: %w", a, err)
+	}
+	delete(l.peers, a)
+	delete(l.retries, a)
+	return nil
+}
+
+func (l *life) setRange(ctx context.Context, want *api.PeerGroup, r Range) error {
+	if _, ok := l.ranges[r.Name]; ok {
+		return nil
+	}
+	group := want
+	if l.restarting && want.GracefulRestart != nil {
+		group = proto.CloneOf(want)
+		group.GracefulRestart.LocalRestarting = true
+	}
+	if _, err := l.client.AddPeerGroup(ctx, &api.AddPeerGroupRequest{PeerGroup: group}); err != nil {
+		return err
+	}
+	l.ranges[r.Name] = rangeOf{r.Prefix, want}
+	_, err := l.client.AddDynamicNeighbor(ctx, &api.AddDynamicNeighborRequest{
+		DynamicNeighbor: &api.DynamicNeighbor{Prefix: r.Prefix.String(), PeerGroup: r.Name},
+	})
+	return err
+}
+
+// removeRange ends the range and the sessions that came by it.
+func (l *life) removeRange(ctx context.Context, name string) error {
+	fail := func(err error) error { return fmt.Errorf("delete the peers of range %s: %w", name, err) }
+	if _, err := l.client.DeleteDynamicNeighbor(ctx, &api.DeleteDynamicNeighborRequest{
+		Prefix: l.ranges[name].prefix.String(), PeerGroup: name,
+	}); err != nil {
+		return fail(err)
+	}
+	var members []string
+	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
+		return l.client.ListPeer(ctx, &api.ListPeerRequest{})
+	}, func(r *api.ListPeerResponse) {
+		if r.GetPeer().GetConf().GetPeerGroup() == name {
+			members = append(members, r.GetPeer().GetState().GetNeighborAddress())
+		}
+	})
+	if err != nil {
+		return fail(err)
+	}
+	for _, m := range members {
+		if _, err := l.client.DeletePeer(ctx, &api.DeletePeerRequest{Address: m}); err != nil {
+			return fail(err)
+		}
+	}
+	if _, err := l.client.DeletePeerGroup(ctx, &api.DeletePeerGroupRequest{Name: name}); err != nil {
+		return fail(err)
+	}
+	delete(l.ranges, name)
+	return nil
+}
+
+// originate says which prefixes we announce: all of them.
+func (l *life) originate(ctx context.Context, prefixes []netip.Prefix) error {
+	for _, p := range prefixes {
+		if slices.Contains(l.sent, p) {
+			continue
+		}
+		if _, err := l.client.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: ownPath(p)}); err != nil {
+			return fmt.Errorf("originate %s: %w", p, err)
+		}
+		l.sent = append(l.sent, p)
+	}
+	for _, p := range slices.Clone(l.sent) {
+		if slices.Contains(prefixes, p) {
+			continue
+		}
+		path := ownPath(p)
+		if _, err := l.client.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: path.Family, Path: path}); err != nil {
+			return fmt.Errorf("withdraw %s: %w", p, err)
+		}
+		l.sent = slices.DeleteFunc(l.sent, func(q netip.Prefix) bool { return q == p })
+	}
+	return nil
+}
+
+// retry lets a session begin again that max-prefixes has ended.
+func (l *life) retry(ctx context.Context, a netip.Addr) error {
+	if _, ok := l.retries[a]; !ok {
+		return nil
+	}
+	delete(l.retries, a)
+	if _, err := l.client.EnablePeer(ctx, &api.EnablePeerRequest{Address: a.String()}); err != nil {
+		return fmt.Errorf("enable peer %s: %w", a, err)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package bgp
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/osrg/gobgp/v4/api"
+)
+
+// ownPath is a prefix as we announce it: GoBGP puts the session's own address in
+// the place of the zero next hop.
+func ownPath(p netip.Prefix) *api.Path {
+	nlri := &api.NLRI{Nlri: &api.NLRI_Prefix{Prefix: &api.IPAddressPrefix{Prefix: p.Addr().String(), PrefixLen: uint32(p.Bits())}}}
+	path := &api.Path{Family: ipv4(), Nlri: nlri, Pattrs: []*api.Attribute{{Attr: &api.Attribute_Origin{Origin: &api.OriginAttribute{Origin: 0}}}}}
+	next := &api.Attribute{Attr: &api.Attribute_NextHop{NextHop: &api.NextHopAttribute{NextHop: "0.0.0.0"}}}
+	if p.Addr().Is6() {
+		path.Family = ipv6()
+		next = &api.Attribute{Attr: &api.Attribute_MpReach{MpReach: &api.MpReachNLRIAttribute{
+			Family: ipv6(), NextHops: []string{"::"}, Nlris: []*api.NLRI{nlri},
+		}}}
+	}
+	path.Pattrs = append(path.Pattrs, next)
+	return path
+}
+
+// llgrStale marks what its neighbour keeps long after its session has ended (RFC 9494).
+const llgrStale = 0xffff0006
+
+// merit is what BGP's order looks at before it takes to tie-breakers (RFC 4271,
+// 9.1.2.2): paths of one merit may share the traffic.
+type merit struct {
+	localPref, hops, origin uint32
+	external, stale         bool
+
+	med, neighbourAS uint32
+}
+
+// as tells whether two paths are of one merit. MEDs are compared only among paths
+// from one neighbouring AS.
+func (m merit) as(o merit) bool {
+	if m.neighbourAS != o.neighbourAS {
+		m.neighbourAS, m.med = o.neighbourAS, o.med
+	}
+	return m == o
+}
+
+func meritOf(p *api.Path) merit {
+	m := merit{localPref: 100, external: p.GetIsFromExternal(), stale: isStale(p)}
+	for _, a := range p.GetPattrs() {
+		switch {
+		case a.GetLocalPref() != nil:
+			m.localPref = a.GetLocalPref().GetLocalPref()
+		case a.GetOrigin() != nil:
+			m.origin = a.GetOrigin().GetOrigin()
+		case a.GetMultiExitDisc() != nil:
+			m.med = a.GetMultiExitDisc().GetMed()
+		case a.GetAsPath() != nil:
+			for i, seg := range a.GetAsPath().GetSegments() {
+				switch seg.GetType() {
+				case api.AsSegment_TYPE_AS_SET:
+					m.hops++
+				default:
+					m.hops += uint32(len(seg.GetNumbers()))
+					if i == 0 && len(seg.GetNumbers()) > 0 {
+						m.neighbourAS = seg.GetNumbers()[0]
+					}
+				}
+			}
+		}
+	}
+	return m
+}
+
+func isStale(p *api.Path) bool {
+	return p.GetStale() || slices.ContainsFunc(p.GetPattrs(), func(a *api.Attribute) bool {
+		return slices.Contains(a.GetCommunities().GetCommunities(), llgrStale)
+	})
+}
+
+// source is the peer that a path is from.
+type source struct {
+	name    string
+	address netip.Addr
+}
+
+// learned turns one destination into paths, in BGP's order; our own are left out.
+func learned(d *api.Destination, sources map[string]source) []Path {
+	prefix, err := netip.ParsePrefix(d.GetPrefix())
+	if err != nil {
+		return nil
+	}
+	var paths []Path
+	var equals []merit // of the paths that have the last one's rank
+	for _, p := range d.GetPaths() {
+		from, ok := sources[p.GetNeighborIp()]
+		if !ok {
+			continue
+		}
+		path := Path{Prefix: prefix, Peer: from.name, Rank: len(paths), Stale: isStale(p), NextHop: nextHop(p, from.address)}
+		if !path.NextHop.IsValid() {
+			continue
+		}
+		for _, a := range p.GetPattrs() {
+			for _, seg := range a.GetAsPath().GetSegments() {
+				path.ASPath = append(path.ASPath, seg.GetNumbers()...)
+			}
+		}
+		m := meritOf(p)
+		if len(paths) > 0 && !slices.ContainsFunc(equals, func(o merit) bool { return !m.as(o) }) {
+			path.Rank = paths[len(paths)-1].Rank
+		} else {
+			equals = equals[:0]
+		}
+		paths, equals = append(paths, path), append(equals, m)
+	}
+	return paths
+}
+
+// nextHop is invalid if the path has none that can be read. From a link-local peer
+// it is the link-local one, if there is one: that is what such peers can reach.
+func nextHop(p *api.Path, from netip.Addr) netip.Addr {
+	var texts []string
+	for _, a := range p.GetPattrs() {
+		if a.GetNextHop() != nil {
+			texts = append(texts, a.GetNextHop().GetNextHop())
+		}
+		texts = append(texts, a.GetMpReach().GetNextHops()...)
+	}
+	var hop netip.Addr
+	for _, text := range texts {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			continue
+		}
+		a = a.Unmap()
+		if a.IsLinkLocalUnicast() && a.Is6() && from.Zone() != "" {
+			return a.WithZone(from.Zone())
+		}
+		if !hop.IsValid() && !a.IsUnspecified() {
+			hop = a
+		}
+	}
+	return hop
+}

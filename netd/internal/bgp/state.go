@@ -1,0 +1,114 @@
+package bgp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"google.golang.org/protobuf/proto"
+)
+
+var sessionStates = map[api.PeerState_SessionState]string{
+	api.PeerState_SESSION_STATE_IDLE: "Idle", api.PeerState_SESSION_STATE_CONNECT: "Connect",
+	api.PeerState_SESSION_STATE_ACTIVE: "Active", api.PeerState_SESSION_STATE_OPENSENT: "OpenSent",
+	api.PeerState_SESSION_STATE_OPENCONFIRM: "OpenConfirm", api.PeerState_SESSION_STATE_ESTABLISHED: "Established",
+}
+
+// peerState translates a session; ok is false for one that is not configured.
+func (c Config) peerState(p *api.Peer, originated []netip.Prefix) (PeerState, bool) {
+	address, err := netip.ParseAddr(p.GetState().GetNeighborAddress())
+	if err != nil {
+		return PeerState{}, false
+	}
+	name, in, session, ok := c.who(address)
+	if !ok {
+		return PeerState{}, false
+	}
+	s := PeerState{
+		Name: name, Address: address, AS: session.AS, Gateway: session.Gateway, Range: in, State: sessionStates[p.GetState().GetSessionState()],
+	}
+	if i := slices.IndexFunc(c.Peers, func(p Peer) bool { return p.Address == address }); i >= 0 {
+		s.Description, s.Shutdown = c.Peers[i].Description, c.Peers[i].Shutdown
+	}
+	if s.State == "" {
+		s.State = "Idle"
+	}
+	since := p.GetTimers().GetState().GetDowntime()
+	if s.Established() {
+		since = p.GetTimers().GetState().GetUptime()
+	}
+	if since.GetSeconds() > 0 {
+		s.Since = since.AsTime()
+	}
+	s.Reason = disconnectReason(p.GetState())
+	s.count(p, session, originated)
+	return s, true
+}
+
+// count adds up the families that both ends speak.
+func (s *PeerState) count(p *api.Peer, session Session, originated []netip.Prefix) {
+	s.EndOfRIB = s.Established()
+	for _, af := range p.GetAfiSafis() {
+		family := af.GetConfig().GetFamily()
+		if s.Established() && !speaks(p, family) {
+			continue
+		}
+		received := af.GetState().GetReceived()
+		s.Received += received
+		s.Accepted += af.GetState().GetAccepted()
+		if !s.Established() {
+			continue
+		}
+		s.EndOfRIB = s.EndOfRIB && af.GetMpGracefulRestart().GetState().GetEndOfRibReceived()
+		for _, o := range originated {
+			if o.Addr().Is6() == (family.GetAfi() == api.Family_AFI_IP6) {
+				s.Sent++
+			}
+		}
+		if session.WarnPercent > 0 && received*100 >= uint64(session.MaxPrefixes)*uint64(session.WarnPercent) {
+			s.Warning = fmt.Sprintf("%d prefixes, and max-prefixes is %d", received, session.MaxPrefixes)
+		}
+	}
+}
+
+// speaks tells whether the peer has announced a family; one that announces none
+// speaks IPv4 unicast (RFC 4760 section 8).
+func speaks(p *api.Peer, family *api.Family) bool {
+	multiprotocol := false
+	for _, capability := range p.GetState().GetRemoteCap() {
+		if mp := capability.GetMultiProtocol(); mp != nil {
+			multiprotocol = true
+			if proto.Equal(mp.GetFamily(), family) {
+				return true
+			}
+		}
+	}
+	return !multiprotocol && family.GetAfi() == api.Family_AFI_IP
+}
+
+const tooMany = "sent more prefixes than max-prefixes"
+
+func disconnectReason(s *api.PeerState) string {
+	if limited(s) {
+		return tooMany
+	}
+	if message := s.GetDisconnectMessage(); message != "" {
+		return message
+	}
+	reason := strings.TrimPrefix(s.GetDisconnectReason().String(), "DISCONNECT_REASON_")
+	if reason == "UNSPECIFIED" {
+		return ""
+	}
+	return strings.ToLower(strings.ReplaceAll(reason, "_", " "))
+}
+
+// limited tells whether the session is Idle for too many prefixes.
+func limited(s *api.PeerState) bool { return s.GetAdminState() == api.PeerState_ADMIN_STATE_PFX_CT }
+
+// untilRetry says when a limited session is tried again.
+func untilRetry(at time.Time) string {
+	return tooMany + "; tried again at " + at.UTC().Format(time.TimeOnly) + " UTC"
+}

@@ -1,0 +1,107 @@
+package bgp
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/osrg/gobgp/v4/api"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+func TestPeerState(t *testing.T) {
+	c := Config{
+		Peers: []Peer{
+			{Name: "tor1", Address: ip("10.0.1.1"), Session: Session{AS: 65001, MaxPrefixes: 20, WarnPercent: 80}},
+			{Name: "gw-c", Address: ip("10.0.2.13"), Session: Session{AS: 65103, Gateway: true}},
+		},
+		Ranges: []Range{
+			{Name: "all", Prefix: pfx("2001:db8::/32"), Session: Session{AS: 65100}},
+			{Name: "rack-7", Prefix: pfx("2001:db8:7::/64"), Session: Session{AS: 65107}},
+		},
+	}
+	at := time.Unix(1767225600, 0).UTC()
+	timers := &api.Timers{State: &api.TimersState{Uptime: timestamppb.New(at), Downtime: timestamppb.New(at.Add(-time.Hour))}}
+	carried := func(f *api.Family, received, accepted uint64, end bool) *api.AfiSafi {
+		return &api.AfiSafi{
+			Config:            &api.AfiSafiConfig{Family: f},
+			State:             &api.AfiSafiState{Received: received, Accepted: accepted},
+			MpGracefulRestart: &api.MpGracefulRestart{State: &api.MpGracefulRestartState{EndOfRibReceived: end}},
+		}
+	}
+	family := []*api.AfiSafi{carried(ipv4(), 12, 2, true), carried(ipv6(), 0, 0, false)}
+	speaking := func(address string, families ...*api.Family) *api.PeerState {
+		s := &api.PeerState{NeighborAddress: address, SessionState: api.PeerState_SESSION_STATE_ESTABLISHED}
+		for _, f := range families {
+			s.RemoteCap = append(s.RemoteCap, &api.Capability{Cap: &api.Capability_MultiProtocol{MultiProtocol: &api.MultiProtocolCapability{Family: f}}})
+		}
+		return s
+	}
+	tests := []struct {
+		name string
+		p    *api.Peer
+		want PeerState // without a name: not one of ours
+	}{
+		{"established, with a peer that speaks no IPv6", &api.Peer{State: speaking("10.0.1.1", ipv4()), Timers: timers, AfiSafis: family},
+			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Accepted: 2, Sent: 1, EndOfRIB: true}},
+		{"one that announces no family", &api.Peer{State: speaking("10.0.1.1"), Timers: timers, AfiSafis: family},
+			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Accepted: 2, Sent: 1, EndOfRIB: true}},
+		{"both families, of which one is not complete", &api.Peer{
+			State: speaking("10.0.1.1", ipv4(), ipv6()), Timers: timers, AfiSafis: []*api.AfiSafi{carried(ipv4(), 3, 3, true), carried(ipv6(), 16, 5, false)},
+		}, PeerState{
+			Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 19, Accepted: 8, Sent: 3,
+			Warning: "16 prefixes, and max-prefixes is 20",
+		}},
+		{"one of the longest range", &api.Peer{State: speaking("2001:db8:7::1", ipv6()), Timers: timers}, PeerState{
+			Name: "rack-7[2001:db8:7::1]", Address: ip("2001:db8:7::1"), AS: 65107, Range: "rack-7", State: "Established", Since: at, EndOfRIB: true,
+		}},
+		{"lost: End-of-RIB was for another life", &api.Peer{
+			State: &api.PeerState{
+				NeighborAddress: "10.0.2.13", SessionState: api.PeerState_SESSION_STATE_ACTIVE,
+				DisconnectReason: api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED, DisconnectMessage: "hold-timer-expired",
+			},
+			Timers: timers, AfiSafis: family,
+		}, PeerState{
+			Name: "gw-c", Address: ip("10.0.2.13"), AS: 65103, Gateway: true, State: "Active", Since: at.Add(-time.Hour), Received: 12, Accepted: 2,
+			Reason: "hold-timer-expired",
+		}},
+		{"too many prefixes", &api.Peer{State: &api.PeerState{
+			NeighborAddress: "10.0.1.1", SessionState: api.PeerState_SESSION_STATE_IDLE, AdminState: api.PeerState_ADMIN_STATE_PFX_CT,
+		}}, PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Idle", Reason: "sent more prefixes than max-prefixes"}},
+		{"never up", &api.Peer{State: &api.PeerState{NeighborAddress: "10.0.1.1"}},
+			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Idle"}},
+		{"not configured", &api.Peer{State: &api.PeerState{NeighborAddress: "192.0.2.1"}}, PeerState{}},
+		{"no address", &api.Peer{}, PeerState{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, ok := c.peerState(tt.p, []netip.Prefix{pfx("10.64.1.0/26"), pfx("2001:db8:64:1::/64"), pfx("2001:db8:64:2::/64")})
+			if diff := cmp.Diff(tt.want, got, addresses()); diff != "" || ok != (tt.want.Name != "") {
+				t.Errorf("known: %v; state (-want +got):\n%s", ok, diff)
+			}
+		})
+	}
+}
+
+func TestSettled(t *testing.T) {
+	up := PeerState{State: "Established", EndOfRIB: true}
+	for want, snapshots := range map[bool][]Snapshot{
+		true: {
+			{}, {Peers: []PeerState{up, up}, configured: 2},
+			{Peers: []PeerState{up, {State: "Idle", Shutdown: true}, {State: "Established", EndOfRIB: true, Range: "rack-7"}}, configured: 2},
+		},
+		false: {
+			{Peers: []PeerState{up}, configured: 2},
+			{Peers: []PeerState{up, {State: "Established"}}, configured: 2},
+			{Peers: []PeerState{up, {State: "Established", EndOfRIB: true, Range: "rack-7"}}, configured: 2},
+			{Peers: []PeerState{{State: "Active", EndOfRIB: true}}, configured: 1},
+		},
+	} {
+		for _, s := range snapshots {
+			if got := s.Settled(); got != want {
+				t.Errorf("settled: %v, want %v for %+v", got, want, s)
+			}
+		}
+	}
+}
