@@ -251,11 +251,10 @@ func (r *reader) checkPoolAgainstHosts(f *rawFile, p rawPool) {
 	}
 }
 
-// checkWorkloads compares the pods with the addresses: every address of a block
-// can be a pod's, the first and the last too.
+// checkWorkloads compares the pods with the addresses.
 func (r *reader) checkWorkloads(f *rawFile) {
 	names := map[string]*node{}
-	need, have := int64(0), int64(0)
+	need := int64(0)
 	var who []string
 	for _, w := range f.workloads {
 		if w.name.ok {
@@ -269,24 +268,10 @@ func (r *reader) checkWorkloads(f *rawFile) {
 			who = append(who, fmt.Sprintf("%s %d", w.name.v, w.replicas.v))
 		}
 	}
-	for _, p := range f.pools {
-		if !p.block.ok {
-			return
-		}
-		have += 1 << (32 - p.block.v.Bits())
-	}
-	if need <= have {
-		return
-	}
-	if len(f.pools) == 0 {
+	if need > 0 && len(f.pools) == 0 {
 		n := f.workloads[0].n
 		r.add(isConflict, n, n.src, "no [[pool]]: expected one with a block for the pods' addresses")
 		return
 	}
-	bits := 32
-	for 1<<(32-bits) < need {
-		bits--
-	}
-	r.conflict(f.pools[0].block.n, "%d addresses for %d pods (%s): expected a /%d block or a larger one, or fewer replicas",
-		have, need, strings.Join(who, ", "), bits)
+	r.checkRoom(f.pools, need, strings.Join(who, ", "))
 }

@@ -219,8 +219,8 @@ func readPool(t *table) rawPool {
 	return rawPool{
 		n:      t.n,
 		name:   required(t, "name", hostName("pods")),
-		prefix: required(t, "prefix", podPrefix("an IPv4 prefix", "10.64.0.0/16")),
-		block:  required(t, "block", podPrefix("this gateway's part of the pool, an IPv4 prefix", "10.64.1.0/26")),
+		prefix: required(t, "prefix", podPrefix("an IPv4 or IPv6 prefix", "10.64.0.0/16")),
+		block:  required(t, "block", podPrefix("this gateway's part of the pool, an IPv4 or IPv6 prefix", "10.64.1.0/26")),
 		mode:   withDefault(t, "encapsulation", oneOf(ModeNever, ModeCrossSubnet, ModeAlways), ModeCrossSubnet),
 	}
 }

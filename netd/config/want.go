@@ -347,29 +347,6 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(a)
 }
 
-// podPrefix is a range of addresses for pods.
-func podPrefix(what, eg string) want[netip.Prefix] {
-	return want[netip.Prefix]{what, quote(eg), func(n *node) (netip.Prefix, *wrong) {
-		s, _ := n.value.(string)
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
-				return p, &wrong{why: "no prefix length"}
-			}
-			return p, &wrong{}
-		}
-		switch use := specialUse(p); {
-		case !p.Addr().Is4():
-			return p, &wrong{why: "IPv6 is not supported yet"}
-		case p != p.Masked():
-			return p, &wrong{why: "bits set after the prefix length", eg: quote(p.Masked().String())}
-		case use != "":
-			return p, &wrong{why: use}
-		}
-		return p, nil
-	}}
-}
-
 // specialUse says what an address range overlaps that hosts and pods can not have.
 func specialUse(p netip.Prefix) string {
 	for _, s := range []struct{ prefix, use string }{
@@ -378,6 +355,13 @@ func specialUse(p netip.Prefix) string {
 		{"169.254.0.0/16", "link-local; pods reach the gateway by 169.254.1.1"},
 		{"224.0.0.0/4", "multicast"},
 		{"240.0.0.0/4", "reserved and broadcast"},
+		{"::/8", "unspecified, loopback and IPv4-mapped"},
+		{"64:ff9b::/32", "translation to IPv4"},
+		{"100::/64", "discard-only"},
+		{"2002::/16", "6to4"},
+		{"fe80::/10", "link-local; pods reach the gateway by fe80::1"},
+		{"fec0::/10", "site-local, which is no more"},
+		{"ff00::/8", "multicast"},
 	} {
 		if p.Overlaps(netip.MustParsePrefix(s.prefix)) {
 			return fmt.Sprintf("overlaps %s (%s)", s.prefix, s.use)
