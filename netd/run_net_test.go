@@ -241,7 +241,7 @@ func TestModeNever(t *testing.T) {
 		// The guard is flushed by someone, and put back by the slow repair.
 		w.must(t, w.gw, "nft flush ruleset")
 		within(t, time.Minute, "the guard to be put back", func(ctx context.Context) error {
-			_, err := w.gw.Run(ctx, "nft", "list", "table", "ip", "netd")
+			_, err := w.gw.Run(ctx, "nft", "list", "table", "inet", "netd")
 			return err
 		})
 		if err := gw.Signal(syscall.SIGTERM); err != nil {

@@ -1,8 +1,10 @@
 // Package policy owns the nftables table "netd".
 //
-// For now it guards the tunnel: IP protocol 4 is accepted from known gateways
-// only (RFC 2003 has no authentication, so a forged outer packet would otherwise
-// reach every pod), and pods may not send it. Each change replaces the whole
+// For now it guards the tunnels: what carries packets in packets (IP protocols 4 and
+// 41, and VXLAN's port where that is used) is accepted from known gateways only (none
+// of it has authentication, so a forged outer packet would otherwise reach every
+// pod), and pods may not send it. And it is the pods' strict reverse path for IPv6,
+// which the kernel has for IPv4 alone (rp_filter). Each change replaces the whole
 // table in one transaction. It stands on google/nftables, and that on
 // mdlayher/netlink; nothing else imports either.
 package policy

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,20 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Table is the name of our table, family ip.
+// Table is the name of our table, family inet.
 const Table = "netd"
 
 // Rules is the wanted policy.
 type Rules struct {
-	// Gateways may send IP-in-IP to us.
+	// Gateways may send packets in packets to us, over the family of the address.
 	Gateways []netip.Addr
 	// PodLinks begins the name of every pod's link.
 	PodLinks string
+	// VXLANPort is the UDP port to guard, too; 0 if there is no VXLAN.
+	VXLANPort uint16
 }
 
 // Equal tells whether two policies are the same.
 func (r Rules) Equal(o Rules) bool {
-	return r.PodLinks == o.PodLinks && slices.Equal(r.Gateways, o.Gateways)
+	return r.PodLinks == o.PodLinks && r.VXLANPort == o.VXLANPort && slices.Equal(r.Gateways, o.Gateways)
 }
 
 // Apply replaces our table by one that says r, in one transaction: there is no
@@ -33,49 +36,127 @@ func Apply(r Rules) error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: Table}
-	// Adding a table that exists is no error, so that deleting one always works.
-	c.AddTable(table)
-	c.DelTable(table)
-	c.AddTable(table)
-	gateways := &nftables.Set{Table: table, Name: "gateways", KeyType: nftables.TypeIPAddr}
-	elements := make([]nftables.SetElement, 0, len(r.Gateways))
-	for _, g := range r.Gateways {
-		elements = append(elements, nftables.SetElement{Key: g.AsSlice()})
+	// Until there was IPv6 the table's family was ip. Adding a table that exists is
+	// no error, so that deleting one always works.
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
+		c.DelTable(c.AddTable(&nftables.Table{Family: family, Name: Table}))
 	}
-	if err := c.AddSet(gateways, elements); err != nil {
-		return fmt.Errorf("add nftables set %s %s: %w", Table, gateways.Name, err)
-	}
-	input := c.AddChain(&nftables.Chain{
-		Name: "input", Table: table, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
-	})
-	c.AddRule(&nftables.Rule{Table: table, Chain: input, Exprs: slices.Concat(
-		protocol(unix.IPPROTO_IPIP),
-		[]expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}, // source address
-			&expr.Lookup{SourceRegister: 1, SetName: gateways.Name, SetID: gateways.ID, Invert: true},
-			&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop},
-		},
-	)})
-	forward := c.AddChain(&nftables.Chain{
-		Name: "forward", Table: table, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityFilter,
-	})
-	for _, chain := range []*nftables.Chain{input, forward} {
-		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: slices.Concat(
-			[]expr.Any{
-				&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte(r.PodLinks)}, // no NUL: a prefix
-			},
-			protocol(unix.IPPROTO_IPIP),
-			[]expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}},
-		)})
+	b := builder{Conn: c, table: c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: Table}), pods: r.PodLinks}
+	if err := b.rules(r); err != nil {
+		return err
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("replace nftables table ip %s: %w", Table, err)
+		return fmt.Errorf("replace nftables table inet %s: %w", Table, err)
 	}
 	return nil
+}
+
+// builder writes one transaction.
+type builder struct {
+	*nftables.Conn
+	table *nftables.Table
+	pods  string
+}
+
+func (b builder) rules(r Rules) error {
+	// IPv4 and IPv6, in either (RFC 2003, RFC 4213, RFC 2473).
+	tunnels, err := b.set("tunnels", nftables.TypeInetProto, []byte{unix.IPPROTO_IPIP}, []byte{unix.IPPROTO_IPV6})
+	if err != nil {
+		return err
+	}
+	input := b.chain("input", nftables.ChainHookInput, nftables.ChainPriorityFilter)
+	for _, f := range []struct {
+		set            string
+		kind           nftables.SetDatatype
+		is             func(netip.Addr) bool
+		protocol       byte
+		source, length uint32 // of the source address in the header
+	}{
+		{"gateways", nftables.TypeIPAddr, netip.Addr.Is4, unix.NFPROTO_IPV4, 12, 4},
+		{"gateways6", nftables.TypeIP6Addr, netip.Addr.Is6, unix.NFPROTO_IPV6, 8, 16},
+	} {
+		var keys [][]byte
+		for _, g := range r.Gateways {
+			if f.is(g) {
+				keys = append(keys, g.AsSlice())
+			}
+		}
+		gateways, err := b.set(f.set, f.kind, keys...)
+		if err != nil {
+			return err
+		}
+		unknown := slices.Concat(family(f.protocol), []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.source, Len: f.length},
+			&expr.Lookup{SourceRegister: 1, SetName: gateways.Name, SetID: gateways.ID, Invert: true},
+		})
+		b.drop(input, unknown, oneOf(tunnels))
+		if r.VXLANPort != 0 {
+			b.drop(input, unknown, udpTo(r.VXLANPort))
+		}
+	}
+	b.drop(input, b.fromPods(), oneOf(tunnels))
+	b.drop(b.chain("forward", nftables.ChainHookForward, nftables.ChainPriorityFilter), b.fromPods(), oneOf(tunnels))
+	b.drop(b.chain("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw),
+		b.fromPods(), family(unix.NFPROTO_IPV6), []expr.Any{
+			&expr.Fib{Register: 1, FlagSADDR: true, FlagIIF: true, ResultOIF: true, FlagPRESENT: true},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)}, // no route of this link to it
+		})
+	return nil
+}
+
+func (b builder) set(name string, kind nftables.SetDatatype, keys ...[]byte) (*nftables.Set, error) {
+	s := &nftables.Set{Table: b.table, Name: name, KeyType: kind}
+	elements := make([]nftables.SetElement, 0, len(keys))
+	for _, k := range keys {
+		elements = append(elements, nftables.SetElement{Key: k})
+	}
+	if err := b.AddSet(s, elements); err != nil {
+		return nil, fmt.Errorf("add nftables set %s %s: %w", Table, name, err)
+	}
+	return s, nil
+}
+
+func (b builder) chain(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+	return b.AddChain(&nftables.Chain{
+		Name: name, Table: b.table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: priority,
+	})
+}
+
+// drop adds a rule that drops what is all of these.
+func (b builder) drop(chain *nftables.Chain, is ...[]expr.Any) {
+	b.AddRule(&nftables.Rule{Table: b.table, Chain: chain, Exprs: append(slices.Concat(is...),
+		&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})})
+}
+
+func (b builder) fromPods() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte(b.pods)}, // no NUL: a prefix
+	}
+}
+
+func family(number byte) []expr.Any { return is(expr.MetaKeyNFPROTO, number) }
+
+func is(key expr.MetaKey, value byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: key, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{value}},
+	}
+}
+
+// oneOf is a protocol of the set, behind whatever extension headers IPv6 has.
+func oneOf(protocols *nftables.Set) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Lookup{SourceRegister: 1, SetName: protocols.Name, SetID: protocols.ID},
+	}
+}
+
+func udpTo(port uint16) []expr.Any {
+	return append(is(expr.MetaKeyL4PROTO, unix.IPPROTO_UDP),
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},
+	)
 }
 
 // Present tells whether our table is there: others may have flushed the ruleset.
@@ -84,16 +165,9 @@ func Present() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("open nftables: %w", err)
 	}
-	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
 		return false, fmt.Errorf("list nftables tables: %w", err)
 	}
 	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == Table }), nil
-}
-
-func protocol(number byte) []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{number}},
-	}
 }

@@ -4,6 +4,7 @@ package policy_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,21 +13,39 @@ import (
 	"netd/netd/internal/policy"
 )
 
-const golden = `table ip netd {
+const golden = `table inet netd {
+	set tunnels {
+		type inet_proto
+		elements = { 4, 41 }
+	}
+
 	set gateways {
 		type ipv4_addr
 		elements = { 10.0.1.12, 10.0.2.13 }
 	}
 
+	set gateways6 {
+		type ipv6_addr
+		elements = { 2001:db8:1::12 }
+	}
+
 	chain input {
 		type filter hook input priority filter; policy accept;
-		meta l4proto 4 ip saddr != @gateways counter packets 0 bytes 0 drop
-		iifname "pod*" meta l4proto 4 counter packets 0 bytes 0 drop
+		ip saddr != @gateways meta l4proto @tunnels counter packets 0 bytes 0 drop
+		ip saddr != @gateways udp dport 4789 counter packets 0 bytes 0 drop
+		ip6 saddr != @gateways6 meta l4proto @tunnels counter packets 0 bytes 0 drop
+		ip6 saddr != @gateways6 udp dport 4789 counter packets 0 bytes 0 drop
+		iifname "pod*" meta l4proto @tunnels counter packets 0 bytes 0 drop
 	}
 
 	chain forward {
 		type filter hook forward priority filter; policy accept;
-		iifname "pod*" meta l4proto 4 counter packets 0 bytes 0 drop
+		iifname "pod*" meta l4proto @tunnels counter packets 0 bytes 0 drop
+	}
+
+	chain prerouting {
+		type filter hook prerouting priority raw; policy accept;
+		iifname "pod*" meta nfproto ipv6 fib saddr . iif oif missing counter packets 0 bytes 0 drop
 	}
 }
 `
@@ -40,25 +59,34 @@ func present(t *testing.T, want bool) {
 
 func TestApply(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
-		rules := policy.Rules{PodLinks: "pod", Gateways: []netip.Addr{netip.MustParseAddr("10.0.1.12"), netip.MustParseAddr("10.0.2.13")}}
+		rules := policy.Rules{PodLinks: "pod", VXLANPort: 4789, Gateways: []netip.Addr{
+			netip.MustParseAddr("10.0.1.12"), netip.MustParseAddr("10.0.2.13"), netip.MustParseAddr("2001:db8:1::12"),
+		}}
 		ownnet.Command(t, "nft add table ip alien")
+		ownnet.Command(t, "nft add table ip netd") // an earlier release's
 		present(t, false)
 		for range 2 {
 			if err := policy.Apply(rules); err != nil {
 				t.Fatal(err)
 			}
 			present(t, true)
-			if diff := cmp.Diff(golden, ownnet.Command(t, "nft -p list table ip netd")); diff != "" {
-				t.Errorf("nft list table ip netd (-want +got):\n%s", diff)
+			if diff := cmp.Diff(golden, ownnet.Command(t, "nft -p list table inet netd")); diff != "" {
+				t.Errorf("nft list table inet netd (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff("table ip alien\ntable inet netd\n", ownnet.Command(t, "nft list tables")); diff != "" {
+				t.Errorf("tables (-want +got):\n%s", diff)
 			}
 		}
 		ownnet.Command(t, "nft list table ip alien")
 		ownnet.Command(t, "nft flush ruleset")
 		present(t, false)
-		rules.Gateways = nil // a gateway alone: protocol 4 from nobody
+		rules.Gateways, rules.VXLANPort = nil, 0 // a gateway alone: tunnels from nobody
 		if err := policy.Apply(rules); err != nil {
 			t.Fatal(err)
 		}
 		present(t, true)
+		if got := ownnet.Command(t, "nft list table inet netd"); strings.Contains(got, "4789") {
+			t.Errorf("without VXLAN:\n%s", got)
+		}
 	})
 }
