@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -160,22 +161,24 @@ func (c *Conn) set(index int, what string, do func(netlink.Link) error) error {
 	return nil
 }
 
-// Address is an IPv4 address of a link.
+// Address is an address of a link.
 type Address struct {
 	Prefix netip.Prefix
 	Link   int
 }
 
-// Addresses lists the IPv4 addresses of one link, or of all if link is 0.
+// Addresses lists the addresses of one link, or of all if link is 0, IPv4's first;
+// but not the link-local ones of IPv6, which every link has.
 func (c *Conn) Addresses(link int) ([]Address, error) {
-	list, err := dump("addresses", func() ([]netlink.Addr, error) { return c.h.AddrList(nil, unix.AF_INET) })
+	list, err := dump("addresses", func() ([]netlink.Addr, error) { return c.h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, err
 	}
 	var addresses []Address
 	for _, a := range list {
-		if link == 0 || a.LinkIndex == link {
-			addresses = append(addresses, Address{fromIPNet(a.IPNet), a.LinkIndex})
+		p := fromIPNet(a.IPNet)
+		if (link == 0 || a.LinkIndex == link) && !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
+			addresses = append(addresses, Address{p, a.LinkIndex})
 		}
 	}
 	return addresses, nil
@@ -186,6 +189,19 @@ func (c *Conn) ReplaceAddress(link int, p netip.Prefix) error {
 	return c.set(link, "address "+p.String(), func(l netlink.Link) error {
 		return c.h.AddrReplace(l, &netlink.Addr{IPNet: toIPNet(p)})
 	})
+}
+
+// AddAddressAtOnce adds an IPv6 address, on a link that has one end for each address,
+// so that nobody needs to be asked whether it is free (IFA_F_NODAD). One that is
+// there already is left alone.
+func (c *Conn) AddAddressAtOnce(link int, p netip.Prefix) error {
+	err := c.set(link, "address "+p.String(), func(l netlink.Link) error {
+		return c.h.AddrAdd(l, &netlink.Addr{IPNet: toIPNet(p), Flags: unix.IFA_F_NODAD})
+	})
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
+	return err
 }
 
 // DeleteAddress removes an address from a link; it is no error if it is gone already.
@@ -202,7 +218,7 @@ func (c *Conn) DeleteAddress(link int, p netip.Prefix) error {
 // SetNeighbour makes a permanent neighbour entry.
 func (c *Conn) SetNeighbour(link int, a netip.Addr, mac net.HardwareAddr) error {
 	err := c.h.NeighSet(&netlink.Neigh{
-		LinkIndex: link, Family: unix.AF_INET, State: netlink.NUD_PERMANENT, IP: toIP(a), HardwareAddr: mac,
+		LinkIndex: link, State: netlink.NUD_PERMANENT, IP: toIP(a), HardwareAddr: mac,
 	})
 	if err != nil {
 		return fmt.Errorf("set neighbour %s lladdr %s dev #%d: %w", a, mac, link, err)

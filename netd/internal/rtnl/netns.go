@@ -30,37 +30,61 @@ func CreateNetns(path string) error {
 		return fmt.Errorf("create namespace %s: %w", path, err)
 	}
 	_ = f.Close()
-	done := make(chan error, 1)
-	go func() { done <- bindNewNetns(path) }()
-	if err := <-done; err != nil {
+	err = abroad(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		return unix.Mount(currentNetns, path, "", unix.MS_BIND, "")
+	})
+	if err != nil {
 		_ = os.Remove(path)
 		return fmt.Errorf("create namespace %s: %w", path, err)
 	}
 	return nil
 }
 
-// bindNewNetns takes its thread into a new namespace, binds that to path and
-// goes back. It does not leave the thread to die in there: were it the process'
-// first one, Go would park it instead, and it would hold the namespace for ever.
-func bindNewNetns(path string) error {
-	const current = "/proc/thread-self/ns/net"
-	runtime.LockOSThread()
-	own, err := os.Open(current)
-	if err != nil {
+// AtNetns calls f in the namespace behind path, where it can set sysctls. f may not
+// start goroutines: only its own thread is there.
+func AtNetns(path string, f func() error) error {
+	return abroad(func() error {
+		ns, err := os.Open(path)
+		if err != nil {
+			return fmt.Errorf("enter namespace: %w", err)
+		}
+		defer func() { _ = ns.Close() }()
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter namespace %s: %w", path, err)
+		}
+		return f()
+	})
+}
+
+const currentNetns = "/proc/thread-self/ns/net"
+
+// abroad calls f on a thread of its own, which may go into another namespace, and
+// brings that back. It does not leave the thread to die in there: were it the
+// process' first one, Go would park it instead, and it would hold the namespace
+// for ever.
+func abroad(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		own, err := os.Open(currentNetns)
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- err
+			return
+		}
+		defer func() { _ = own.Close() }()
+		err = f()
+		if back := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); back != nil {
+			done <- errors.Join(err, fmt.Errorf("go back: %w", back)) // The thread stays locked: nobody else may run on it.
+			return
+		}
 		runtime.UnlockOSThread()
-		return err
-	}
-	defer func() { _ = own.Close() }()
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		runtime.UnlockOSThread()
-		return err
-	}
-	bound := unix.Mount(current, path, "", unix.MS_BIND, "")
-	if err := unix.Setns(int(own.Fd()), unix.CLONE_NEWNET); err != nil {
-		return errors.Join(bound, fmt.Errorf("go back: %w", err)) // The thread stays locked: nobody else may run on it.
-	}
-	runtime.UnlockOSThread()
-	return bound
+		done <- err
+	}()
+	return <-done
 }
 
 // DeleteNetns unbinds and removes the namespace; it is no error if there is
