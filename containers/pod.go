@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -56,16 +55,16 @@ func (p *pod) set(change func(*Status)) {
 		p.status.Since = time.Now()
 	}
 	p.rt.mu.Unlock()
-	if after == before {
+	if after.equal(before) {
 		return
 	}
 	nudge(p.rt.changed)
 	log := p.rt.log.With("pod", p.name)
 	switch {
 	case after.State == StateRunning && before.State == StateCreating:
-		log.Info("pod runs", "pid", after.PID, "address", after.Address, "image", after.Image)
+		log.Info("pod runs", "pid", after.PID, "addresses", after.Addresses, "image", after.Image)
 	case after.State == StateRunning && before.State != StateRunning:
-		log.Info("pod is found running", "pid", after.PID, "address", after.Address, "image", after.Image)
+		log.Info("pod is found running", "pid", after.PID, "addresses", after.Addresses, "image", after.Image)
 	case after.Reason != before.Reason && after.Reason != "":
 		log.Warn("pod is not well", "state", string(after.State), "reason", after.Reason)
 	}
@@ -294,7 +293,7 @@ func (p *pod) setupNetwork(ctx context.Context) (Sandbox, error) {
 	if err != nil {
 		return Sandbox{}, fmt.Errorf("set up the network of pod %s: %w", p.name, err)
 	}
-	p.set(func(st *Status) { st.Address = sandbox.Address })
+	p.set(func(st *Status) { st.Addresses = sandbox.Addresses })
 	return sandbox, nil
 }
 
@@ -353,7 +352,7 @@ func (p *pod) remove(ctx context.Context) error {
 	if err := p.rt.opts.Network.Teardown(ctx, p.name); err != nil {
 		return fmt.Errorf("take down the network of pod %s: %w", p.name, err)
 	}
-	p.set(func(st *Status) { st.Address = netip.Addr{} })
+	p.set(func(st *Status) { st.Addresses = nil })
 	if err := p.discard(ctx); err != nil {
 		return err
 	}

@@ -80,7 +80,7 @@ func (n *fakeNetwork) Setup(_ context.Context, pod string) (Sandbox, error) {
 	if n.fail != nil {
 		return Sandbox{}, n.fail
 	}
-	s := Sandbox{NetnsPath: n.path(pod), Address: netip.MustParseAddr("10.9.0.1")}
+	s := Sandbox{NetnsPath: n.path(pod), Addresses: []netip.Addr{netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("2001:db8:9::1")}}
 	if err := unix.Access(s.NetnsPath, unix.F_OK); err == nil {
 		return s, nil
 	}

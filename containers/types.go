@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -25,7 +26,8 @@ type Spec struct {
 type Sandbox struct {
 	// NetnsPath is the network namespace, e.g. /run/netns/web-0.
 	NetnsPath string
-	Address   netip.Addr
+	// Addresses are the pod's, IPv4 first.
+	Addresses []netip.Addr
 }
 
 // Network gives pods their network; the daemon implements it. Calls for
@@ -88,8 +90,8 @@ type Status struct {
 	Pod, Workload, Image string
 
 	State State
-	// Address is the pod's; invalid until its network is set up.
-	Address netip.Addr
+	// Addresses are the pod's, IPv4 first; none until its network is set up.
+	Addresses []netip.Addr
 	// PID of its first process, 0 if it does not run.
 	PID uint32
 	// Restarts counts the times that the pod was started again since the agent
@@ -100,4 +102,10 @@ type Status struct {
 	// Reason is the last error or exit, e.g.
 	// "image web.tar: is for arm64, expected amd64" or "exited with code 1".
 	Reason string
+}
+
+func (s Status) equal(o Status) bool {
+	return s.Pod == o.Pod && s.Workload == o.Workload && s.Image == o.Image && s.State == o.State &&
+		slices.Equal(s.Addresses, o.Addresses) && s.PID == o.PID && s.Restarts == o.Restarts &&
+		s.Since.Equal(o.Since) && s.Reason == o.Reason
 }

@@ -138,14 +138,14 @@ func agent() *http.Client {
 func (n *agentNetwork) Setup(ctx context.Context, pod string) (containers.Sandbox, error) {
 	begin := time.Now()
 	var made struct {
-		Netns   string
-		Address netip.Addr
+		Netns     string
+		Addresses []netip.Addr
 	}
 	err := n.ask(ctx, http.MethodPut, pod, &made)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.took = time.Since(begin).Seconds()
-	return containers.Sandbox{NetnsPath: made.Netns, Address: made.Address}, err
+	return containers.Sandbox{NetnsPath: made.Netns, Addresses: made.Addresses}, err
 }
 
 func (n *agentNetwork) Teardown(ctx context.Context, pod string) error {

@@ -118,14 +118,24 @@ type Pod struct {
 	Image    string `json:"image,omitempty"`
 	// State is waiting, importing, creating, running, back-off or stopped;
 	// "network" for a pod that has only its network.
-	State    string     `json:"state"`
-	Address  netip.Addr `json:"address,omitzero"`
-	Link     string     `json:"link,omitempty"`
-	Netns    string     `json:"netns,omitempty"`
-	PID      uint32     `json:"pid,omitempty"`
-	Restarts int        `json:"restarts"`
-	Since    time.Time  `json:"since,omitzero"`
-	Reason   string     `json:"reason,omitempty"`
+	State string `json:"state"`
+	// Address is the first of Addresses; IPv4 comes first.
+	Address   netip.Addr   `json:"address,omitzero"`
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	Link      string       `json:"link,omitempty"`
+	Netns     string       `json:"netns,omitempty"`
+	PID       uint32       `json:"pid,omitempty"`
+	Restarts  int          `json:"restarts"`
+	Since     time.Time    `json:"since,omitzero"`
+	Reason    string       `json:"reason,omitempty"`
+}
+
+// SetAddresses sets both fields.
+func (p *Pod) SetAddresses(addresses []netip.Addr) {
+	p.Address, p.Addresses = netip.Addr{}, addresses
+	if len(addresses) > 0 {
+		p.Address = addresses[0]
+	}
 }
 
 // Explanation says which way packets to an address go, and why.

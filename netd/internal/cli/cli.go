@@ -67,9 +67,9 @@ file:line:col: key: value: expected …; exit status 1 if there is any. Without
 --device every [[device]] of the file is checked. -v prints what is in effect, as
 TOML that means the same.`},
 		{name: "pod", args: "add|del NAME", short: "make or remove a pod's network by hand", run: podVerb, long: `
-add makes a namespace NAME with an address of this gateway's block, routed and
-guarded like a workload's, and prints it; del takes it away. For trying things:
-ip netns exec NAME …`},
+add makes a namespace NAME with an address of each family that this gateway has a
+block of, routed and guarded like a workload's, and prints them; del takes it away.
+For trying things: ip netns exec NAME …`},
 		{name: "version", short: "version of this binary", run: version, local: true},
 	}
 }

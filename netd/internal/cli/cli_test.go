@@ -53,7 +53,7 @@ func (gateway) View(context.Context) api.View {
 			{Prefix: pfx("192.0.2.0/24"), Reason: "no route: outside every pool"},
 		},
 		Pods: []api.Pod{
-			{Name: "web-0", Workload: "web", Image: "web.tar", State: "running", Address: ip("10.64.1.0"), Link: "pod1", Netns: "/run/netns/web-0", PID: 7},
+			{Name: "web-0", Workload: "web", Image: "web.tar", State: "running", Address: ip("10.64.1.0"), Addresses: []netip.Addr{ip("10.64.1.0"), ip("2001:db8:64:1::1")}, Link: "pod1", Netns: "/run/netns/web-0", PID: 7},
 			{Name: "web-1", Workload: "web", Image: "web.tar", State: "back-off", Restarts: 3, Reason: "exit status 1"},
 		},
 	}
@@ -82,7 +82,7 @@ func (gateway) AddPod(_ context.Context, name string) (api.Pod, error) {
 	if name == "full" {
 		return api.Pod{}, errors.New("assign address to pod full: no free address: all 64 of [10.64.1.0/26] are in use")
 	}
-	return api.Pod{Name: name, State: "network", Address: ip("10.64.1.5"), Link: "pod5", Netns: "/run/netns/" + name}, nil
+	return api.Pod{Name: name, State: "network", Address: ip("10.64.1.5"), Addresses: []netip.Addr{ip("10.64.1.5"), ip("2001:db8:64:1::5")}, Link: "pod5", Netns: "/run/netns/" + name}, nil
 }
 
 func (gateway) RemovePod(context.Context, string) error { return nil }

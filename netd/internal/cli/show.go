@@ -96,6 +96,8 @@ func addr(a netip.Addr) string {
 	return a.String()
 }
 
+func addrs(list []netip.Addr) string { return strings.Trim(fmt.Sprint(list), "[]") }
+
 func peers(ctx context.Context, c *call) error {
 	if err := c.parse(0, 0); err != nil {
 		return err
@@ -153,10 +155,10 @@ func pods(ctx context.Context, c *call) error {
 		return err
 	}
 	return c.show(list, func() {
-		w := table(c.Out, "POD", "STATE", "ADDRESS", "SINCE", "RESTARTS", "IMAGE", "LINK", "REASON")
+		w := table(c.Out, "POD", "STATE", "ADDRESSES", "SINCE", "RESTARTS", "IMAGE", "LINK", "REASON")
 		for _, p := range list {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
-				p.Name, p.State, addr(p.Address), ago(p.Since), p.Restarts, dash(p.Image), dash(p.Link), dash(p.Reason))
+				p.Name, p.State, dash(addrs(p.Addresses)), ago(p.Since), p.Restarts, dash(p.Image), dash(p.Link), dash(p.Reason))
 		}
 		_ = w.Flush()
 	})
@@ -214,7 +216,7 @@ func podVerb(ctx context.Context, c *call) error {
 		if err != nil {
 			return err
 		}
-		return c.show(p, func() { fmt.Fprintf(c.Out, "%s %s dev %s netns %s\n", p.Name, p.Address, p.Link, p.Netns) })
+		return c.show(p, func() { fmt.Fprintf(c.Out, "%s %s dev %s netns %s\n", p.Name, addrs(p.Addresses), p.Link, p.Netns) })
 	case "del":
 		return c.agent.RemovePod(ctx, name)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -187,7 +188,7 @@ func (d *Daemon) run(ctx context.Context) error {
 // before anything else runs. A kernel that can not do what the configuration
 // asks for ends the agent here.
 func (d *Daemon) begin() error {
-	if err := link.Forward(); err != nil {
+	if err := d.forward(); err != nil {
 		return err
 	}
 	if err := d.applyLinks(); err != nil {
@@ -310,12 +311,13 @@ func (d *Daemon) repair() {
 	}
 }
 
-// record makes sure that the store knows the address that a pod has.
+// record makes sure that the store knows the addresses that a pod has.
 func (d *Daemon) record(p pod.Pod) {
-	if known, ok := d.ipam.Lookup(p.Name); ok && known == p.Address {
+	known := d.ipam.Lookup(p.Name)
+	if !slices.ContainsFunc(p.Addresses, func(a netip.Addr) bool { return !slices.Contains(known, a) }) {
 		return
 	}
-	if err := d.ipam.Claim(p.Name, p.Address); err != nil {
+	if err := d.ipam.Claim(p.Name, p.Addresses); err != nil {
 		d.opts.Log.Error("a pod was found with an address that is not recorded", "pod", p.Name, "err", err)
 	}
 }
@@ -380,7 +382,7 @@ func (d *Daemon) adopt() error {
 				d.opts.Log.Error("a pod's network stays", "pod", p.Name, "err", err)
 			}
 			continue
-		case !p.Address.IsValid():
+		case len(p.Addresses) == 0:
 			continue // Half made: its workload makes it whole.
 		}
 		d.record(p)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -17,7 +18,7 @@ import (
 // podNetwork is what the container runtime asks for a pod's network.
 type podNetwork struct{ d *Daemon }
 
-// Setup gives the pod its address, link and route; when it returns, they are in
+// Setup gives the pod its addresses, link and routes; when it returns, they are in
 // force.
 func (n podNetwork) Setup(ctx context.Context, name string) (containers.Sandbox, error) {
 	var p pod.Pod
@@ -25,7 +26,7 @@ func (n podNetwork) Setup(ctx context.Context, name string) (containers.Sandbox,
 		p, err = n.d.addPod(name)
 		return err
 	})
-	return containers.Sandbox{NetnsPath: p.Netns, Address: p.Address}, err
+	return containers.Sandbox{NetnsPath: p.Netns, Addresses: p.Addresses}, err
 }
 
 // Teardown takes it all back.
@@ -41,32 +42,68 @@ func (d *Daemon) addPod(name string) (pod.Pod, error) {
 		return pod.Pod{}, fmt.Errorf("pod name %q: expected at most 63 of a-z, 0-9 and -, e.g. web-0", name)
 	}
 	begin := time.Now()
-	address, err := d.ipam.Assign(name)
+	addresses, err := d.ipam.Assign(name)
 	if err != nil {
 		return pod.Pod{}, err
 	}
-	p, err := d.pods.Ensure(pod.Spec{Name: name, Address: address, MTU: d.podMTU()})
+	p, err := d.pods.Ensure(pod.Spec{Name: name, Addresses: addresses, MTU: d.podMTU()})
 	if err != nil {
 		return pod.Pod{}, fmt.Errorf("pod %s: %w", name, err)
 	}
 	was, known := d.podNets[name]
 	d.podNets[name] = p
 	// The error of another route does not concern this pod.
-	if _, err := d.program(); err != nil && !d.hasRoute(address) {
+	if _, err := d.program(); err != nil && !d.hasRoutes(addresses) {
 		return pod.Pod{}, fmt.Errorf("pod %s: %w", name, err)
 	}
-	if !known || was != d.podNets[name] {
-		d.opts.Log.Info("pod has its network", "pod", name, "address", address, "link", p.Link, "took", time.Since(begin).Round(time.Millisecond/10))
+	if !known || !was.Equal(p) {
+		d.opts.Log.Info("pod has its network", "pod", name, "addresses", addresses, "link", p.Link, "took", time.Since(begin).Round(time.Millisecond/10))
 	}
-	return d.podNets[name], nil
+	return p, nil
 }
 
-// hasRoute tells whether the kernel has our route to a pod's address.
-func (d *Daemon) hasRoute(address netip.Addr) bool {
+// hasRoutes tells whether the kernel has our routes to all of a pod's addresses.
+func (d *Daemon) hasRoutes(addresses []netip.Addr) bool {
 	routes, err := d.kernel.Routes(route.Protocol)
-	return err == nil && slices.ContainsFunc(routes, func(r rtnl.Route) bool {
-		return !r.Blackhole && r.Prefix == netip.PrefixFrom(address, address.BitLen())
-	})
+	for _, a := range addresses {
+		if err != nil || !slices.ContainsFunc(routes, func(r rtnl.Route) bool {
+			return !r.Blackhole && r.Prefix == netip.PrefixFrom(a, a.BitLen())
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// fitPods gives the pods that are there what has changed for all of them: the MTU,
+// when the uplinks' does, and an address of a family that has a block now.
+func (d *Daemon) fitPods() error {
+	d.ipam.SetBlocks(d.blocks())
+	mtu := d.podMTU()
+	var errs []error
+	for _, p := range d.podNets {
+		addresses, err := d.ipam.Assign(p.Name)
+		if err != nil {
+			errs = append(errs, err)
+			addresses = p.Addresses
+		}
+		if mtu == d.netsMTU && slices.Equal(addresses, p.Addresses) {
+			continue
+		}
+		fitted, err := d.pods.Ensure(pod.Spec{Name: p.Name, Addresses: addresses, MTU: mtu})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("pod %s: %w", p.Name, err))
+			continue
+		}
+		if !fitted.Equal(p) {
+			d.opts.Log.Info("pod has other addresses", "pod", p.Name, "addresses", addresses, "before", p.Addresses)
+		}
+		d.podNets[p.Name] = fitted
+	}
+	if errs == nil {
+		d.netsMTU = mtu
+	}
+	return errors.Join(errs...)
 }
 
 func (d *Daemon) removePod(name string) error {

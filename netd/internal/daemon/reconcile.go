@@ -11,8 +11,6 @@ import (
 	"netd/netd/config"
 	"netd/netd/internal/bgp"
 	"netd/netd/internal/link"
-	"netd/netd/internal/pod"
-	"netd/netd/internal/policy"
 	"netd/netd/internal/route"
 )
 
@@ -21,8 +19,10 @@ import (
 // and when it is over; the next round tries again.
 func (d *Daemon) reconcile(ctx context.Context) bool {
 	var errs []error
+	errs = append(errs, d.forward())
+	errs = append(errs, d.followGuard())
 	errs = append(errs, d.applyLinks())
-	errs = append(errs, d.resizePods())
+	errs = append(errs, d.fitPods())
 	errs = append(errs, d.watchPaths())
 	errs = append(errs, d.speak(ctx))
 	errs = append(errs, d.listen(ctx))
@@ -134,56 +134,12 @@ func (d *Daemon) uplinkMTU() int {
 	return mtu
 }
 
-// resizePods gives the pods that are there another MTU when the uplinks' changes.
-func (d *Daemon) resizePods() error {
-	mtu := d.podMTU()
-	if mtu == d.netsMTU {
-		return nil
-	}
-	var errs []error
-	for _, p := range d.podNets {
-		if _, err := d.pods.Ensure(pod.Spec{Name: p.Name, Address: p.Address, MTU: mtu}); err != nil {
-			errs = append(errs, fmt.Errorf("pod %s: %w", p.Name, err))
-		}
-	}
-	if errs == nil {
-		d.netsMTU = mtu
-	}
-	return errors.Join(errs...)
-}
-
 // podMTU leaves room for the tunnel where one may be used.
 func (d *Daemon) podMTU() int {
 	if d.tunnelled() {
 		return d.uplinkMTU() - link.TunnelOverhead
 	}
 	return d.uplinkMTU()
-}
-
-// applyGuard puts the policy of the tunnel in force.
-func (d *Daemon) applyGuard() error {
-	rules := policy.Rules{PodLinks: pod.LinkPrefix}
-	for _, g := range d.config.BGP.GatewayPeers {
-		rules.Gateways = append(rules.Gateways, g.Address)
-	}
-	slices.SortFunc(rules.Gateways, netip.Addr.Compare)
-	if err := policy.Apply(rules); err != nil {
-		return err
-	}
-	d.guard = rules
-	return nil
-}
-
-// repairGuard puts the policy back if someone has flushed it.
-func (d *Daemon) repairGuard() {
-	present, err := policy.Present()
-	if err == nil && !present {
-		d.opts.Log.Warn("nftables table is gone; putting it back", "table", policy.Table)
-		err = d.applyGuard()
-	}
-	if err != nil {
-		d.opts.Log.Error("guard of the tunnel", "err", err)
-	}
 }
 
 // speak starts the speaker once this gateway has an address, and tells it what
@@ -290,7 +246,9 @@ func (d *Daemon) facts() (route.Facts, error) {
 		}
 	}
 	for _, p := range d.podNets {
-		f.Pods = append(f.Pods, route.LocalPod{Name: p.Name, Address: p.Address, Link: p.Link})
+		for _, a := range p.Addresses {
+			f.Pods = append(f.Pods, route.LocalPod{Name: p.Name, Address: a, Link: p.Link})
+		}
 	}
 	for _, g := range d.config.BGP.GatewayPeers {
 		f.Gateways[g.Address] = g.Name

@@ -119,8 +119,12 @@ func (g gateway) View(context.Context) api.View {
 	out := api.View{Status: v.status, Peers: v.peers, Routes: v.routes, Pods: []api.Pod{}}
 	for _, s := range g.d.runtime.Status() {
 		p := api.Pod{
-			Name: s.Pod, Workload: s.Workload, Image: s.Image, State: string(s.State), Address: s.Address, PID: s.PID,
+			Name: s.Pod, Workload: s.Workload, Image: s.Image, State: string(s.State), PID: s.PID,
 			Restarts: s.Restarts, Since: s.Since, Reason: s.Reason, Link: v.nets[s.Pod].Link, Netns: v.nets[s.Pod].Netns,
+		}
+		p.SetAddresses(s.Addresses)
+		if net, ok := v.nets[s.Pod]; ok { // It may have others by now.
+			p.SetAddresses(net.Addresses)
 		}
 		if s.State == containers.StateRunning {
 			out.Status.Pods.Up++
@@ -139,7 +143,9 @@ func (g gateway) View(context.Context) api.View {
 }
 
 func apiPod(n pod.Pod, state string) api.Pod {
-	return api.Pod{Name: n.Name, State: state, Address: n.Address, Link: n.Link, Netns: n.Netns}
+	p := api.Pod{Name: n.Name, State: state, Link: n.Link, Netns: n.Netns}
+	p.SetAddresses(n.Addresses)
+	return p
 }
 
 // Explain finds our decision, and asks the kernel what it really does.

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -8,11 +9,12 @@ import (
 
 // Store keeps the assignments. Each call is durable when it returns.
 type Store interface {
-	// Load returns all assignments, and the address that was given out last
-	// (invalid if none was).
-	Load() (pods map[string]netip.Addr, last netip.Addr, err error)
-	// Assign records that pod has a, and that a was given out last.
-	Assign(pod string, a netip.Addr) error
+	// Load returns all pods' addresses, at most one of a family each, and the
+	// address of each family that was given out last.
+	Load() (pods map[string][]netip.Addr, last []netip.Addr, err error)
+	// Assign records that pod has these addresses and no others, and which
+	// were given out last.
+	Assign(pod string, addresses, last []netip.Addr) error
 	// Release forgets the pod.
 	Release(pod string) error
 }
@@ -22,9 +24,9 @@ type Store interface {
 type Allocator struct {
 	blocks []netip.Prefix
 	store  Store
-	pods   map[string]netip.Addr
+	pods   map[string][]netip.Addr // never changed in place; IPv4 first
 	inUse  map[netip.Addr]string
-	last   netip.Addr
+	last   []netip.Addr // as pods'
 }
 
 // New reads the store. Assignments outside the blocks are kept until their pod
@@ -34,61 +36,126 @@ func New(blocks []netip.Prefix, store Store) (*Allocator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load assignments: %w", err)
 	}
-	a := &Allocator{blocks: slices.Clone(blocks), store: store, pods: pods, inUse: map[netip.Addr]string{}, last: last}
-	for pod, addr := range pods {
-		a.inUse[addr] = pod
+	a := &Allocator{store: store, pods: pods, inUse: map[netip.Addr]string{}, last: last}
+	a.SetBlocks(blocks)
+	for pod, addresses := range pods {
+		for _, addr := range addresses {
+			a.inUse[addr] = pod
+		}
 	}
 	return a, nil
 }
 
-// Assign returns the pod's address, giving it one if it has none. The error of
-// a full block says how large the blocks are.
-func (a *Allocator) Assign(pod string) (netip.Addr, error) {
-	if addr, ok := a.pods[pod]; ok && a.own(addr) {
-		return addr, nil
+// SetBlocks changes the blocks; pods keep what they have until they ask again.
+func (a *Allocator) SetBlocks(blocks []netip.Prefix) { a.blocks = slices.Clone(blocks) }
+
+// families are the lengths of addresses, in the order in which a pod has them.
+func families() []int { return []int{32, 128} }
+
+// ofFamily returns the address of a family, invalid if there is none.
+func ofFamily(addresses []netip.Addr, family int) netip.Addr {
+	for _, addr := range addresses {
+		if addr.BitLen() == family {
+			return addr
+		}
 	}
-	addr, err := a.next()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("assign address to pod %s: %w", pod, err)
-	}
-	if err := a.store.Assign(pod, addr); err != nil {
-		return netip.Addr{}, fmt.Errorf("assign %s to pod %s: %w", addr, pod, err)
-	}
-	delete(a.inUse, a.pods[pod])
-	a.pods[pod], a.inUse[addr], a.last = addr, pod, addr
-	return addr, nil
+	return netip.Addr{}
 }
 
-// Claim takes over an address that a pod was found to have, if it is free and of
-// our blocks: the store lost it, or never knew. It holds for this life even if
-// the store refuses to write it.
-func (a *Allocator) Claim(pod string, addr netip.Addr) error {
-	if holder, ok := a.inUse[addr]; ok && holder != pod {
-		return fmt.Errorf("claim %s for pod %s: pod %s has it", addr, pod, holder)
+// with returns addresses with addr in the place of the one of its family.
+func with(addresses []netip.Addr, addr netip.Addr) []netip.Addr {
+	var result []netip.Addr
+	for _, family := range families() {
+		if addr.BitLen() == family {
+			result = append(result, addr)
+		} else if other := ofFamily(addresses, family); other.IsValid() {
+			result = append(result, other)
+		}
 	}
-	if !a.own(addr) {
-		return fmt.Errorf("claim %s for pod %s: outside %v", addr, pod, a.blocks)
-	}
-	delete(a.inUse, a.pods[pod])
-	a.pods[pod], a.inUse[addr] = addr, pod
-	if err := a.store.Assign(pod, addr); err != nil {
-		return fmt.Errorf("record that pod %s has %s: %w", pod, addr, err)
-	}
-	return nil
+	return result
 }
 
-// Release takes the pod's address back; it is no error if it has none.
+// Assign returns the pod's addresses, one of each family that has a block, giving
+// it those that it has not. The error of full blocks says how large they are.
+func (a *Allocator) Assign(pod string) ([]netip.Addr, error) {
+	var addresses []netip.Addr
+	last := a.last
+	for _, family := range families() {
+		blocks := a.blocksOf(family)
+		if len(blocks) == 0 {
+			continue
+		}
+		addr := ofFamily(a.pods[pod], family)
+		if !within(blocks, addr) {
+			var err error
+			if addr, err = a.next(blocks, ofFamily(a.last, family)); err != nil {
+				return nil, fmt.Errorf("assign address to pod %s: %w", pod, err)
+			}
+			last = with(last, addr)
+		}
+		addresses = append(addresses, addr)
+	}
+	if len(addresses) == 0 {
+		return nil, fmt.Errorf("assign address to pod %s: no pool has a block here", pod)
+	}
+	if slices.Equal(addresses, a.pods[pod]) {
+		return addresses, nil
+	}
+	if err := a.store.Assign(pod, addresses, last); err != nil {
+		return nil, fmt.Errorf("assign %v to pod %s: %w", addresses, pod, err)
+	}
+	a.last = last
+	a.set(pod, addresses)
+	return addresses, nil
+}
+
+// Claim takes over the addresses that a pod was found to have, each if it is free
+// and of our blocks: the store lost it, or never knew. That holds for this life even
+// if the store refuses to write it.
+func (a *Allocator) Claim(pod string, found []netip.Addr) error {
+	addresses := a.pods[pod]
+	var errs []error
+	for _, addr := range found {
+		switch holder, taken := a.inUse[addr]; {
+		case taken && holder != pod:
+			errs = append(errs, fmt.Errorf("claim %s for pod %s: pod %s has it", addr, pod, holder))
+		case !within(a.blocks, addr):
+			errs = append(errs, fmt.Errorf("claim %s for pod %s: outside %v", addr, pod, a.blocks))
+		default:
+			addresses = with(addresses, addr)
+		}
+	}
+	if !slices.Equal(addresses, a.pods[pod]) {
+		a.set(pod, addresses)
+		if err := a.store.Assign(pod, addresses, a.last); err != nil {
+			errs = append(errs, fmt.Errorf("record that pod %s has %v: %w", pod, addresses, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Release takes the pod's addresses back; it is no error if it has none.
 func (a *Allocator) Release(pod string) error {
-	addr, ok := a.pods[pod]
+	addresses, ok := a.pods[pod]
 	if !ok {
 		return nil
 	}
 	if err := a.store.Release(pod); err != nil {
-		return fmt.Errorf("release %s of pod %s: %w", addr, pod, err)
+		return fmt.Errorf("release %v of pod %s: %w", addresses, pod, err)
+	}
+	a.set(pod, nil)
+	return nil
+}
+
+// set notes what a pod has now.
+func (a *Allocator) set(pod string, addresses []netip.Addr) {
+	for _, addr := range a.pods[pod] {
+		delete(a.inUse, addr)
 	}
 	delete(a.pods, pod)
-	delete(a.inUse, addr)
-	return nil
+	for _, addr := range addresses {
+		a.inUse[addr], a.pods[pod] = pod, addresses
+	}
 }
 
 // Pods returns the pods that have an address, ordered by name.
@@ -101,40 +168,55 @@ func (a *Allocator) Pods() []string {
 	return names
 }
 
-// Lookup returns the pod's address, if it has one.
-func (a *Allocator) Lookup(pod string) (netip.Addr, bool) {
-	addr, ok := a.pods[pod]
-	return addr, ok
+// Lookup returns the pod's addresses, none if it has none; IPv4 comes first.
+func (a *Allocator) Lookup(pod string) []netip.Addr { return slices.Clone(a.pods[pod]) }
+
+func (a *Allocator) blocksOf(family int) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(a.blocks), func(b netip.Prefix) bool { return b.Addr().BitLen() != family })
 }
 
-func (a *Allocator) own(addr netip.Addr) bool {
-	return slices.ContainsFunc(a.blocks, func(b netip.Prefix) bool { return b.Contains(addr) })
+func within(blocks []netip.Prefix, addr netip.Addr) bool {
+	return slices.ContainsFunc(blocks, func(b netip.Prefix) bool { return b.Contains(addr) })
 }
 
-// next walks on from the address that was given out last, through all blocks in
-// turn, and so takes the address that has been free for longest.
-func (a *Allocator) next() (netip.Addr, error) {
-	start := slices.IndexFunc(a.blocks, func(b netip.Prefix) bool { return b.Contains(a.last) })
-	candidates := make([]netip.Prefix, 0, len(a.blocks)+1)
+// first is the first address of a block that a pod can have. In an IPv6 subnet the one
+// of zeroes is any router's (RFC 4291 section 2.6.1), but not in a /127 (RFC 6164).
+func first(b netip.Prefix) netip.Addr {
+	if b.Addr().Is6() && b.Bits() < 127 {
+		return b.Addr().Next()
+	}
+	return b.Addr()
+}
+
+// next walks on from the address that was given out last, through all blocks of the
+// family in turn, and so takes the address that has been free for longest. It takes no
+// more steps than there are pods, and two.
+func (a *Allocator) next(blocks []netip.Prefix, last netip.Addr) (netip.Addr, error) {
+	type walk struct {
+		block netip.Prefix
+		from  netip.Addr
+	}
+	var walks []walk
+	start := slices.IndexFunc(blocks, func(b netip.Prefix) bool { return b.Contains(last) })
 	if start >= 0 {
-		for addr := a.last.Next(); a.blocks[start].Contains(addr); addr = addr.Next() {
+		walks = append(walks, walk{blocks[start], last.Next()})
+	}
+	for i := range blocks {
+		b := blocks[(start+1+i)%len(blocks)]
+		walks = append(walks, walk{b, first(b)})
+	}
+	for _, w := range walks {
+		for addr := w.from; w.block.Contains(addr); addr = addr.Next() {
 			if a.inUse[addr] == "" {
 				return addr, nil
 			}
 		}
-		candidates = append(candidates, a.blocks[start+1:]...)
-		candidates = append(candidates, a.blocks[:start+1]...)
-	} else {
-		candidates = append(candidates, a.blocks...)
 	}
 	size := 0
-	for _, b := range candidates {
-		for addr := b.Addr(); b.Contains(addr); addr = addr.Next() {
-			if a.inUse[addr] == "" {
-				return addr, nil
-			}
+	for addr := range a.inUse {
+		if within(blocks, addr) {
 			size++
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("no free address: all %d of %v are in use", size, a.blocks)
+	return netip.Addr{}, fmt.Errorf("no free address: all %d of %v are in use", size, blocks)
 }

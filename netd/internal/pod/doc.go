@@ -1,6 +1,7 @@
 // Package pod makes a pod's place in the network: a namespace under /run/netns
-// with the pod's name, a veth pair, one address (/32) and a default route by
-// 169.254.1.1, for which the host side answers ARP.
+// with the pod's name, a veth pair, one address of each family (/32, /128), and
+// default routes by 169.254.1.1, for which the host side answers ARP, and by fe80::1,
+// which the host side of each pair has.
 //
 // Ensure may be called again for a pod that is there: it then changes nothing,
 // so that a restarted agent finds its pods without their traffic noticing. What

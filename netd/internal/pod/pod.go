@@ -5,11 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"netd/netd/internal/rtnl"
 )
@@ -21,18 +20,30 @@ const LinkPrefix = "pod"
 // veth answers ARP for it.
 func Gateway() netip.Addr { return netip.AddrFrom4([4]byte{169, 254, 1, 1}) }
 
+// Gateway6 is the pods' default next hop for IPv6. The host side of every veth has it.
+func Gateway6() netip.Addr { return netip.MustParseAddr("fe80::1") }
+
 // inside is the link's name in the pod.
 const inside = "eth0"
 
 // bootProtocol marks the routes inside of a pod (RTPROT_BOOT, as by hand).
 const bootProtocol = 3
 
+// leastMTU6 is the least MTU in octets at which the kernel does IPv6 (RFC 8200
+// section 5).
+const leastMTU6 = 1280
+
 // Spec is a wanted pod.
 type Spec struct {
-	Name    string
-	Address netip.Addr
-	MTU     int
+	Name string
+	// Addresses are at most one of each family, IPv4 first.
+	Addresses []netip.Addr
+	// MTU in octets, at least 1280 with an IPv6 address.
+	MTU int
 }
+
+// has tells whether the pod has an address of the family.
+func (s Spec) has(is func(netip.Addr) bool) bool { return slices.ContainsFunc(s.Addresses, is) }
 
 // Pod is a pod that is there.
 type Pod struct {
@@ -41,8 +52,13 @@ type Pod struct {
 	Link string
 	// Netns is the path of its namespace.
 	Netns string
-	// Address is invalid if the pod has none (yet).
-	Address netip.Addr
+	// Addresses are at most one of each family, IPv4 first; none if the pod has none (yet).
+	Addresses []netip.Addr
+}
+
+// Equal tells whether two pods are the same in everything.
+func (p Pod) Equal(o Pod) bool {
+	return p.Name == o.Name && p.Link == o.Link && p.Netns == o.Netns && slices.Equal(p.Addresses, o.Addresses)
 }
 
 // Manager makes pods in one host namespace.
@@ -63,7 +79,10 @@ func LinkName(pod string) string {
 
 // Ensure makes the pod, or finds it as it should be and changes nothing.
 func (m *Manager) Ensure(s Spec) (Pod, error) {
-	p := Pod{Name: s.Name, Link: LinkName(s.Name), Netns: filepath.Join(m.dir, s.Name), Address: s.Address}
+	p := Pod{Name: s.Name, Link: LinkName(s.Name), Netns: filepath.Join(m.dir, s.Name), Addresses: slices.Clone(s.Addresses)}
+	if s.has(netip.Addr.Is6) && s.MTU < leastMTU6 {
+		return p, fmt.Errorf("MTU %d: expected at least %d, without which there is no IPv6", s.MTU, leastMTU6)
+	}
 	if !rtnl.NetnsExists(p.Netns) {
 		if err := rtnl.DeleteNetns(p.Netns); err != nil { // a file left by a power cut
 			return p, err
@@ -84,7 +103,7 @@ func (m *Manager) Ensure(s Spec) (Pod, error) {
 	if err := m.hostSide(host, s); err != nil {
 		return p, err
 	}
-	return p, podSide(in, host, s)
+	return p, podSide(in, host, p, s.MTU)
 }
 
 // ensureVeth returns the host side of the pair; a pair of which one side is not
@@ -116,24 +135,33 @@ func (m *Manager) hostSide(host rtnl.Link, s Spec) error {
 		"ipv4/neigh/" + host.Name + "/proxy_delay": "0", // the default makes the first packet wait 0.8 s
 		"ipv4/conf/" + host.Name + "/rp_filter":    "1", // strict: a pod sends from its own address only
 		"ipv4/conf/" + host.Name + "/forwarding":   "1",
-		"ipv6/conf/" + host.Name + "/disable_ipv6": "1",
 	} {
-		if err := rtnl.SetSysctl(key, value); err != nil && !(errors.Is(err, os.ErrNotExist) && strings.HasPrefix(key, "ipv6/")) {
-			return err // (a kernel without IPv6 has nothing to turn off)
+		if err := rtnl.SetSysctl(key, value); err != nil {
+			return err
 		}
 	}
-	if host.MTU != s.MTU {
+	if host.MTU != s.MTU { // First: a link with too little knows no IPv6.
 		if err := m.host.SetMTU(host.Index, s.MTU); err != nil {
 			return err
 		}
 	}
-	if host.Up {
+	if err := hostSide6(host.Name, s.has(netip.Addr.Is6)); err != nil {
+		return err
+	}
+	if !host.Up {
+		if err := m.host.SetUp(host.Index); err != nil {
+			return err
+		}
+	}
+	if !s.has(netip.Addr.Is6) {
 		return nil
 	}
-	return m.host.SetUp(host.Index)
+	// The host asks for the pod's address from it (RFC 4861 section 7.2.2), too.
+	return m.host.AddAddressAtOnce(host.Index, netip.PrefixFrom(Gateway6(), 64))
 }
 
-func podSide(in *rtnl.Conn, host rtnl.Link, s Spec) error {
+// podSide makes the inside of the pod so.
+func podSide(in *rtnl.Conn, host rtnl.Link, p Pod, mtu int) error {
 	lo, err := in.LinkByName("lo")
 	if err != nil {
 		return err
@@ -142,6 +170,16 @@ func podSide(in *rtnl.Conn, host rtnl.Link, s Spec) error {
 	if err != nil {
 		return err
 	}
+	if eth.MTU != mtu { // First, as on the host side.
+		if err := in.SetMTU(eth.Index, mtu); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(p.Addresses, netip.Addr.Is6) {
+		if err := podSide6(p.Netns); err != nil {
+			return err
+		}
+	}
 	for _, l := range []rtnl.Link{lo, eth} {
 		if !l.Up {
 			if err := in.SetUp(l.Index); err != nil {
@@ -149,41 +187,68 @@ func podSide(in *rtnl.Conn, host rtnl.Link, s Spec) error {
 			}
 		}
 	}
-	if eth.MTU != s.MTU {
-		if err := in.SetMTU(eth.Index, s.MTU); err != nil {
-			return err
-		}
-	}
-	if err := podAddress(in, eth.Index, netip.PrefixFrom(s.Address, s.Address.BitLen())); err != nil {
+	if err := podAddresses(in, eth.Index, p.Addresses); err != nil {
 		return err
 	}
-	// The neighbour is permanent as well: proxy ARP answers only if the host
-	// has a route to 169.254.1.1, and a gateway may be without a default route.
-	if err := in.SetNeighbour(eth.Index, Gateway(), host.MAC); err != nil {
-		return err
-	}
-	via := netip.PrefixFrom(Gateway(), 32)
-	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	return errors.Join(
-		in.ReplaceRoute(rtnl.Route{Prefix: via, Link: eth.Index, Protocol: bootProtocol}),
-		in.ReplaceRoute(rtnl.Route{Prefix: all, Gateway: Gateway(), Link: eth.Index, Protocol: bootProtocol}),
-	)
+	return podRoutes(in, eth.Index, host.MAC, p.Addresses)
 }
 
-// podAddress leaves the pod with exactly one address.
-func podAddress(in *rtnl.Conn, link int, want netip.Prefix) error {
+// podAddresses leaves the pod with exactly these, besides its link-local one.
+func podAddresses(in *rtnl.Conn, link int, wanted []netip.Addr) error {
 	have, err := in.Addresses(link)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(have, rtnl.Address{Prefix: want, Link: link}) {
-		if err := in.ReplaceAddress(link, want); err != nil {
+	for _, a := range wanted {
+		prefix := netip.PrefixFrom(a, a.BitLen())
+		if slices.Contains(have, rtnl.Address{Prefix: prefix, Link: link}) {
+			continue
+		}
+		add := in.ReplaceAddress
+		if a.Is6() {
+			add = in.AddAddressAtOnce
+		}
+		if err := add(link, prefix); err != nil {
 			return err
 		}
 	}
 	for _, a := range have {
-		if a.Prefix != want {
+		if !slices.Contains(wanted, a.Prefix.Addr()) || !a.Prefix.IsSingleIP() {
 			if err := in.DeleteAddress(link, a.Prefix); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// podRoutes gives the pod a default route for each family that it has.
+func podRoutes(in *rtnl.Conn, link int, gateway net.HardwareAddr, addresses []netip.Addr) error {
+	have, err := in.Routes(bootProtocol)
+	if err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		via, wanted := Gateway(), []rtnl.Route{
+			{Prefix: netip.PrefixFrom(Gateway(), 32), Link: link, Protocol: bootProtocol},
+			{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Gateway: Gateway(), Link: link, Protocol: bootProtocol},
+		}
+		if a.Is6() {
+			via, wanted = Gateway6(), []rtnl.Route{{
+				Prefix: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Gateway: Gateway6(), Link: link, Protocol: bootProtocol,
+				Metric: defaultMetric6,
+			}}
+		}
+		// Permanent: proxy ARP answers only if the host has a route to 169.254.1.1,
+		// and a gateway may be without a default route; and nothing is to be asked.
+		if err := in.SetNeighbour(link, via, gateway); err != nil {
+			return err
+		}
+		for _, r := range wanted {
+			if slices.Contains(have, r) { // IPv6 tells of a replacement by the same.
+				continue
+			}
+			if err := in.ReplaceRoute(r); err != nil {
 				return err
 			}
 		}
@@ -211,7 +276,7 @@ func (m *Manager) List() ([]Pod, error) {
 		if l.Kind != "veth" || l.Alias == "" || l.Name != LinkName(l.Alias) || !rtnl.NetnsExists(p.Netns) {
 			continue
 		}
-		if p.Address, err = addressIn(p.Netns); err != nil {
+		if p.Addresses, err = addressesIn(p.Netns); err != nil {
 			return nil, fmt.Errorf("pod %s: %w", p.Name, err)
 		}
 		pods = append(pods, p)
@@ -219,23 +284,31 @@ func (m *Manager) List() ([]Pod, error) {
 	return pods, nil
 }
 
-// addressIn reads a pod's address from its namespace.
-func addressIn(netns string) (netip.Addr, error) {
+// addressesIn reads a pod's addresses from its namespace.
+func addressesIn(netns string) ([]netip.Addr, error) {
 	in, err := rtnl.OpenAt(netns)
 	if err != nil {
-		return netip.Addr{}, err
+		return nil, err
 	}
 	defer in.Close()
 	eth, err := in.LinkByName(inside)
 	if rtnl.IsNotExist(err) {
-		return netip.Addr{}, nil
+		return nil, nil
 	}
 	if err != nil {
-		return netip.Addr{}, err
+		return nil, err
 	}
-	addresses, err := in.Addresses(eth.Index)
-	if err != nil || len(addresses) == 0 {
-		return netip.Addr{}, err
+	have, err := in.Addresses(eth.Index)
+	if err != nil {
+		return nil, err
 	}
-	return addresses[0].Prefix.Addr(), nil
+	var addresses []netip.Addr
+	for _, a := range have {
+		same := func(b netip.Addr) bool { return b.BitLen() == a.Prefix.Addr().BitLen() }
+		if !slices.ContainsFunc(addresses, same) {
+			addresses = append(addresses, a.Prefix.Addr())
+		}
+	}
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	return addresses, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,12 +19,21 @@ import (
 	"netd/netd/internal/link"
 	"netd/netd/internal/ownnet"
 	"netd/netd/internal/pod"
+	"netd/netd/internal/policy"
 	"netd/netd/internal/rtnl"
 )
 
 const dir = "/run/netns"
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func ips(list ...string) []netip.Addr {
+	var addresses []netip.Addr
+	for _, a := range list {
+		addresses = append(addresses, ip(a))
+	}
+	return addresses
+}
 
 func newManager(t *testing.T) (*pod.Manager, *rtnl.Conn) {
 	t.Helper()
@@ -32,7 +42,7 @@ func newManager(t *testing.T) (*pod.Manager, *rtnl.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	if err := link.Forward(); err != nil {
+	if err := errors.Join(link.Forward(), link.Forward6()); err != nil {
 		t.Fatal(err)
 	}
 	return pod.NewManager(c, dir), c
@@ -44,8 +54,8 @@ func ensure(t *testing.T, m *pod.Manager, s pod.Spec) pod.Pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := pod.Pod{Name: s.Name, Link: pod.LinkName(s.Name), Netns: filepath.Join(dir, s.Name), Address: s.Address}
-	if p != want {
+	want := pod.Pod{Name: s.Name, Link: pod.LinkName(s.Name), Netns: filepath.Join(dir, s.Name), Addresses: s.Addresses}
+	if !p.Equal(want) {
 		t.Fatalf("pod: %+v, want %+v", p, want)
 	}
 	return p
@@ -70,22 +80,43 @@ func expectWhole(t *testing.T, p pod.Pod, mtu int) {
 		}
 		return err
 	})
-	for line, wants := range map[string][]string{
-		"nsenter --net=" + p.Netns + " -- ip -br -4 addr":        {"127.0.0.1/8", p.Address.String() + "/32"},
-		"nsenter --net=" + p.Netns + " -- ip route":              {"default via 169.254.1.1 dev eth0", "169.254.1.1 dev eth0 scope link"},
-		"nsenter --net=" + p.Netns + " -- ip neigh":              {"169.254.1.1 dev eth0 lladdr", "PERMANENT"},
-		"nsenter --net=" + p.Netns + " -- ip link show dev eth0": {fmt.Sprintf("mtu %d ", mtu)},
-		"ip link show dev " + p.Link:                             {fmt.Sprintf("mtu %d ", mtu), "alias " + p.Name, "LOWER_UP"},
-	} {
+	in := "nsenter --net=" + p.Netns + " -- "
+	lines := map[string][]string{
+		in + "ip link show dev eth0": {fmt.Sprintf("mtu %d ", mtu)},
+		"ip link show dev " + p.Link: {fmt.Sprintf("mtu %d ", mtu), "alias " + p.Name, "LOWER_UP"},
+	}
+	for _, a := range p.Addresses {
+		lines[in+"ip -br addr show dev eth0"] = append(lines[in+"ip -br addr show dev eth0"], netip.PrefixFrom(a, a.BitLen()).String())
+		if a.Is4() {
+			lines[in+"ip -4 route"] = []string{"default via 169.254.1.1 dev eth0", "169.254.1.1 dev eth0 scope link"}
+			lines[in+"ip -4 neigh"] = []string{"169.254.1.1 dev eth0 lladdr", "PERMANENT"}
+			continue
+		}
+		lines[in+"ip -6 route"] = []string{"default via fe80::1 dev eth0"}
+		lines[in+"ip -6 neigh"] = []string{"fe80::1 dev eth0 lladdr", "PERMANENT"}
+		lines["ip -6 -o addr show dev "+p.Link] = []string{"inet6 fe80::1/64 scope link nodad"}
+	}
+	for line, wants := range lines {
 		out := ownnet.Command(t, line)
 		for _, want := range wants {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s:\n%s\nlacks %q", line, out, want)
 			}
 		}
+		for _, bad := range []string{"tentative", "dadfailed", "dynamic"} {
+			if strings.Contains(out, bad) {
+				t.Errorf("%s:\n%s\nhas %q", line, out, bad)
+			}
+		}
 	}
-	if out, _ := inside(p, "ip -br -4 addr show eth0"); strings.Count(out, "/") != 1 {
-		t.Errorf("addresses of the pod: %s, want one", out)
+	for family, is := range map[string]func(netip.Addr) bool{"-4": netip.Addr.Is4, "-6": netip.Addr.Is6} {
+		want := 0
+		if slices.ContainsFunc(p.Addresses, is) {
+			want = 1
+		}
+		if out, _ := inside(p, "ip -o "+family+" addr show dev eth0 scope global"); strings.Count(out, " inet") != want {
+			t.Errorf("addresses of the pod: %s, want %d", out, want)
+		}
 	}
 	for key, want := range map[string]string{"rp_filter": "1", "proxy_arp": "1", "forwarding": "1"} {
 		if got, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + p.Link + "/" + key); strings.TrimSpace(string(got)) != want {
@@ -97,7 +128,7 @@ func expectWhole(t *testing.T, p pod.Pod, mtu int) {
 func TestEnsureTwice(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		m, c := newManager(t)
-		spec := pod.Spec{Name: "web-0", Address: ip("10.64.1.0"), MTU: 1480}
+		spec := pod.Spec{Name: "web-0", Addresses: ips("10.64.1.0", "2001:db8:64:1::1"), MTU: 1480}
 		p := ensure(t, m, spec)
 		expectWhole(t, p, 1480)
 		in, host := ownnet.Watch(t, p.Netns), ownnet.Watch(t, "")
@@ -109,12 +140,26 @@ func TestEnsureTwice(t *testing.T) {
 			}
 		}
 		list, err := m.List()
-		if err != nil || len(list) != 1 || list[0] != p {
+		if err != nil || len(list) != 1 || !list[0].Equal(p) {
 			t.Errorf("list: %+v, %v, want %+v", list, err, p)
 		}
 		spec.MTU = 1380
 		ensure(t, m, spec)
 		expectWhole(t, p, 1380)
+		// A family goes, and the other; and comes back.
+		for _, addresses := range [][]netip.Addr{ips("10.64.1.0"), ips("2001:db8:64:1::1"), spec.Addresses} {
+			spec.Addresses = addresses
+			expectWhole(t, ensure(t, m, spec), 1380)
+		}
+		// With less there is no IPv6, and with more there is it again.
+		spec.MTU = 1279
+		if _, err := m.Ensure(spec); err == nil || !strings.Contains(err.Error(), "MTU 1279: expected at least 1280") {
+			t.Errorf("MTU 1279: %v", err)
+		}
+		spec.Addresses = ips("10.64.1.0")
+		expectWhole(t, ensure(t, m, spec), 1279)
+		spec.MTU, spec.Addresses = 1280, ips("10.64.1.0", "2001:db8:64:1::1")
+		expectWhole(t, ensure(t, m, spec), 1280)
 	})
 }
 
@@ -136,36 +181,48 @@ func TestHalfMadePods(t *testing.T) {
 				return err
 			},
 			"wrong-address": func(p pod.Pod) error {
-				if _, err := m.Ensure(pod.Spec{Name: p.Name, Address: ip("10.64.1.60"), MTU: 1400}); err != nil {
+				if _, err := m.Ensure(pod.Spec{Name: p.Name, Addresses: ips("10.64.1.60", "2001:db8:64:1::60"), MTU: 1400}); err != nil {
 					return err
 				}
 				_, err := inside(p, "ip addr add 192.0.2.1/24 dev eth0")
-				return err
+				_, err6 := inside(p, "ip addr add 2001:db8:ffff::1/64 dev eth0")
+				return errors.Join(err, err6)
 			},
 			"links-down": func(p pod.Pod) error {
-				if _, err := m.Ensure(pod.Spec{Name: p.Name, Address: p.Address, MTU: 1480}); err != nil {
+				if _, err := m.Ensure(pod.Spec{Name: p.Name, Addresses: p.Addresses, MTU: 1480}); err != nil {
 					return err
 				}
 				_, err := inside(p, "ip link set eth0 down")
 				return errors.Join(err, exec.Command("ip", "link", "set", p.Link, "down").Run())
 			},
 			"no-routes": func(p pod.Pod) error {
-				if _, err := m.Ensure(pod.Spec{Name: p.Name, Address: p.Address, MTU: 1480}); err != nil {
+				if _, err := m.Ensure(pod.Spec{Name: p.Name, Addresses: p.Addresses, MTU: 1480}); err != nil {
 					return err
 				}
 				_, err := inside(p, "ip route flush table main")
+				_, err6 := inside(p, "ip -6 route flush table main")
+				return errors.Join(err, err6)
+			},
+			"made-by-a-release-without-IPv6": func(p pod.Pod) error {
+				_, err := m.Ensure(pod.Spec{Name: p.Name, Addresses: p.Addresses[:1], MTU: 1480})
 				return err
+			},
+			"IPv6-turned-off": func(p pod.Pod) error {
+				_, err := m.Ensure(pod.Spec{Name: p.Name, Addresses: p.Addresses, MTU: 1480})
+				off := os.WriteFile("/proc/sys/net/ipv6/conf/"+p.Link+"/disable_ipv6", []byte("1"), 0)
+				_, offInside := inside(p, "sysctl -q -w net.ipv6.conf.eth0.disable_ipv6=1")
+				return errors.Join(err, off, offInside)
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				p := pod.Pod{Name: name, Link: pod.LinkName(name), Netns: filepath.Join(dir, name), Address: ip("10.64.1.5")}
+				p := pod.Pod{Name: name, Link: pod.LinkName(name), Netns: filepath.Join(dir, name), Addresses: ips("10.64.1.5", "2001:db8:64:1::5")}
 				if err := damage(p); err != nil {
 					t.Fatal(err)
 				}
 				if _, err := m.List(); err != nil {
 					t.Errorf("list with half a pod: %v", err)
 				}
-				expectWhole(t, ensure(t, m, pod.Spec{Name: name, Address: p.Address, MTU: 1480}), 1480)
+				expectWhole(t, ensure(t, m, pod.Spec{Name: name, Addresses: p.Addresses, MTU: 1480}), 1480)
 				for range 2 { // The second time there is nothing.
 					if err := m.Remove(name); err != nil {
 						t.Error(err)
@@ -188,58 +245,95 @@ func TestHalfMadePods(t *testing.T) {
 	})
 }
 
-// Pods reach one another through a host that has no default route; what a pod
-// sends from another address than its own is dropped.
+// Pods reach one another and the host through a host that has no default route;
+// what a pod sends from another address than its own is dropped.
 func TestPackets(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		m, c := newManager(t)
-		a := ensure(t, m, pod.Spec{Name: "a", Address: ip("10.64.1.0"), MTU: 1480})
-		b := ensure(t, m, pod.Spec{Name: "b", Address: ip("10.64.1.1"), MTU: 1480})
+		// For IPv6 it is the guard that drops.
+		if err := policy.Apply(policy.Rules{PodLinks: pod.LinkPrefix}); err != nil {
+			t.Fatal(err)
+		}
+		a := ensure(t, m, pod.Spec{Name: "a", Addresses: ips("10.64.1.0", "2001:db8:64:1::1"), MTU: 1480})
+		b := ensure(t, m, pod.Spec{Name: "b", Addresses: ips("10.64.1.1", "2001:db8:64:1::2"), MTU: 1480})
 		for _, p := range []pod.Pod{a, b} {
 			l, err := c.LinkByName(p.Link)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := c.ReplaceRoute(rtnl.Route{Prefix: netip.PrefixFrom(p.Address, 32), Link: l.Index, Protocol: 120}); err != nil {
-				t.Fatal(err)
+			for _, address := range p.Addresses {
+				if err := c.ReplaceRoute(rtnl.Route{Prefix: netip.PrefixFrom(address, address.BitLen()), Link: l.Index, Protocol: 120}); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-		for _, p := range []struct{ from, to pod.Pod }{{a, b}, {b, a}} {
-			ownnet.Within(t, 10*time.Second, "a ping from pod "+p.from.Name, func() error {
-				_, err := inside(p.from, "ping -c 1 -W 1 "+p.to.Address.String())
-				return err
-			})
-		}
-		if out, err := inside(a, "ping -M do -s 1452 -c 1 -W 2 10.64.1.1"); err != nil {
-			t.Errorf("a packet of the whole MTU: %v\n%s", err, out)
-		}
-		// The way back exists, so that only the filter stands between.
-		ownnet.Command(t, "ip route add 10.64.1.9/32 dev "+b.Link)
-		received := func() string {
-			out, err := inside(b, "nstat -az IcmpInEchos")
-			if err != nil {
-				t.Fatal(err)
+		ownnet.Command(t, "ip link set lo up")
+		ownnet.Command(t, "ip addr add 10.255.0.11/32 dev lo")
+		ownnet.Command(t, "ip addr add 2001:db8:ffff::11/128 dev lo")
+		for from, to := range map[*pod.Pod][]netip.Addr{
+			&a: append(ips("10.255.0.11", "2001:db8:ffff::11", "fe80::1%eth0"), b.Addresses...),
+			&b: a.Addresses,
+		} {
+			for _, address := range to {
+				ownnet.Within(t, 10*time.Second, fmt.Sprintf("a ping from pod %s to %s", from.Name, address), func() error {
+					_, err := inside(*from, "ping -c 1 -W 1 "+address.String())
+					return err
+				})
 			}
-			fields := strings.Fields(out)
-			return fields[len(fields)-2]
 		}
-		if _, err := inside(a, "ip addr add 10.64.1.9/32 dev eth0"); err != nil {
-			t.Fatal(err)
+		for size, to := range map[string]netip.Addr{"1452": b.Addresses[0], "1432": b.Addresses[1]} {
+			if out, err := inside(a, "ping -M do -s "+size+" -c 1 -W 2 "+to.String()); err != nil {
+				t.Errorf("a packet of the whole MTU: %v\n%s", err, out)
+			}
 		}
-		before := received()
-		if out, err := inside(a, "ping -I 10.64.1.9 -c 2 -i 0.2 -W 1 10.64.1.1"); err == nil {
-			t.Errorf("a forged source is answered:\n%s", out)
-		}
-		if diff := cmp.Diff(before, received()); diff != "" {
-			t.Errorf("echo requests that reached the other pod, before and after the forged ones (-before +after):\n%s", diff)
-		}
-		// The detector detects: with the filter off they arrive.
-		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+a.Link+"/rp_filter", []byte("0"), 0); err != nil {
-			t.Fatal(err)
-		}
-		_, _ = inside(a, "ping -I 10.64.1.9 -c 2 -i 0.2 -W 1 10.64.1.1")
-		if received() == before {
-			t.Error("without the filter nothing arrives either: the detector does not detect")
-		}
+		forge(t, a, b, "10.64.1.9/32", "IcmpInEchos", func() error {
+			return os.WriteFile("/proc/sys/net/ipv4/conf/"+a.Link+"/rp_filter", []byte("0"), 0)
+		})
+		forge(t, a, b, "2001:db8:64:1::9/128", "Icmp6InEchos", func() error {
+			return exec.Command("nft", "delete", "table", "inet", policy.Table).Run()
+		})
 	})
+}
+
+// forge sends from an address that is not pod a's to pod b, which must not get it;
+// and, so that the test is known to see, once more with the filter off.
+func forge(t *testing.T, a, b pod.Pod, address, counter string, filterOff func() error) {
+	t.Helper()
+	// The way back exists, so that only the filter stands between.
+	ownnet.Command(t, "ip route add "+address+" dev "+b.Link)
+	source, _, _ := strings.Cut(address, "/")
+	to := b.Addresses[slices.IndexFunc(b.Addresses, func(to netip.Addr) bool { return to.Is6() == ip(source).Is6() })].String()
+	received := func() string {
+		out, err := inside(b, "nstat -az "+counter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fields := strings.Fields(out)
+		return fields[len(fields)-2]
+	}
+	if _, err := inside(a, "ip addr add "+address+" dev eth0"); err != nil {
+		t.Fatal(err)
+	}
+	ownnet.Within(t, 10*time.Second, "the forged address to be usable", func() error {
+		out, err := inside(a, "ip -o addr show dev eth0 to "+source)
+		if err == nil && (out == "" || strings.Contains(out, "tentative")) {
+			err = errors.New(out)
+		}
+		return err
+	})
+	before := received()
+	if out, err := inside(a, "ping -I "+source+" -c 2 -i 0.2 -W 1 "+to); err == nil {
+		t.Errorf("a forged source is answered:\n%s", out)
+	}
+	if diff := cmp.Diff(before, received()); diff != "" {
+		t.Errorf("echo requests that reached the other pod, before and after the forged ones (-before +after):\n%s", diff)
+	}
+	// The detector detects: with the filter off they arrive.
+	if err := filterOff(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = inside(a, "ping -I "+source+" -c 2 -i 0.2 -W 1 "+to)
+	if received() == before {
+		t.Error("without the filter nothing arrives either: the detector does not detect")
+	}
 }

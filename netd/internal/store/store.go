@@ -17,11 +17,32 @@ import (
 // already, so only a stray tool can hold it.
 const lockTimeout = 2 * time.Second
 
-var (
-	podsBucket = []byte("pods")
-	metaBucket = []byte("meta")
-	lastKey    = []byte("last-address")
-)
+var metaBucket = []byte("meta")
+
+// family says where one family's addresses are. IPv4's are where they were before
+// there was IPv6: an older release, to which a box may fall back, reads them there,
+// and does not look at the others.
+type family struct {
+	bits       int // of an address
+	pods, last []byte
+}
+
+func families() []family {
+	return []family{
+		{32, []byte("pods"), []byte("last-address")},
+		{128, []byte("pods6"), []byte("last-address6")},
+	}
+}
+
+// of returns the family's address, invalid if there is none.
+func (f family) of(addresses []netip.Addr) netip.Addr {
+	for _, a := range addresses {
+		if a.BitLen() == f.bits {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
 
 // DB is the open file.
 type DB struct{ db *bbolt.DB }
@@ -102,55 +123,81 @@ func open(path string) (d *DB, err error) {
 // Close ends the use of the file.
 func (d *DB) Close() error { return d.db.Close() }
 
-// Load returns all assignments and the address given out last.
-func (d *DB) Load() (map[string]netip.Addr, netip.Addr, error) {
-	pods, last := map[string]netip.Addr{}, netip.Addr{}
+// Load returns all pods' addresses, IPv4 first, and those given out last.
+func (d *DB) Load() (map[string][]netip.Addr, []netip.Addr, error) {
+	pods := map[string][]netip.Addr{}
+	var last []netip.Addr
 	err := d.db.View(func(tx *bbolt.Tx) error {
-		if meta := tx.Bucket(metaBucket); meta != nil {
-			last, _ = netip.ParseAddr(string(meta.Get(lastKey)))
-		}
-		b := tx.Bucket(podsBucket)
-		if b == nil {
-			return nil
-		}
-		return b.ForEach(func(pod, addr []byte) error {
-			a, err := netip.ParseAddr(string(addr))
-			if err != nil {
-				return fmt.Errorf("pod %s: %w", pod, err)
+		for _, f := range families() {
+			if meta := tx.Bucket(metaBucket); meta != nil {
+				if a, err := netip.ParseAddr(string(meta.Get(f.last))); err == nil {
+					last = append(last, a)
+				}
 			}
-			pods[string(pod)] = a
-			return nil
-		})
+			b := tx.Bucket(f.pods)
+			if b == nil {
+				continue
+			}
+			err := b.ForEach(func(pod, addr []byte) error {
+				a, err := netip.ParseAddr(string(addr))
+				if err != nil {
+					return fmt.Errorf("pod %s: %w", pod, err)
+				}
+				pods[string(pod)] = append(pods[string(pod)], a)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return pods, last, err
 }
 
-// Assign records the pod's address, and that it was given out last.
-func (d *DB) Assign(pod string, a netip.Addr) error {
+// Assign records the pod's addresses, at most one of a family and in the place of
+// those that it had, and which were given out last.
+func (d *DB) Assign(pod string, addresses, last []netip.Addr) error {
 	return d.db.Update(func(tx *bbolt.Tx) error {
 		meta, err := tx.CreateBucketIfNotExists(metaBucket)
 		if err != nil {
 			return err
 		}
-		pods, err := tx.CreateBucketIfNotExists(podsBucket)
-		if err != nil {
-			return err
+		for _, f := range families() {
+			pods, err := tx.CreateBucketIfNotExists(f.pods)
+			if err != nil {
+				return err
+			}
+			if err := put(meta, f.last, f.of(last)); err != nil {
+				return err
+			}
+			if err := put(pods, []byte(pod), f.of(addresses)); err != nil {
+				return err
+			}
 		}
-		if err := meta.Put(lastKey, []byte(a.String())); err != nil {
-			return err
-		}
-		return pods.Put([]byte(pod), []byte(a.String()))
+		return nil
 	})
+}
+
+// put writes an address, or that there is none.
+func put(b *bbolt.Bucket, key []byte, a netip.Addr) error {
+	if !a.IsValid() {
+		return b.Delete(key)
+	}
+	return b.Put(key, []byte(a.String()))
 }
 
 // Release forgets the pod.
 func (d *DB) Release(pod string) error {
 	return d.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(podsBucket)
-		if b == nil {
-			return nil
+		for _, f := range families() {
+			if b := tx.Bucket(f.pods); b != nil {
+				if err := b.Delete([]byte(pod)); err != nil {
+					return err
+				}
+			}
 		}
-		return b.Delete([]byte(pod))
+		return nil
 	})
 }
 
@@ -159,12 +206,12 @@ func (d *DB) Release(pod string) error {
 type Unavailable struct{ Reason error }
 
 // Load finds nothing.
-func (u Unavailable) Load() (map[string]netip.Addr, netip.Addr, error) {
-	return map[string]netip.Addr{}, netip.Addr{}, nil
+func (u Unavailable) Load() (map[string][]netip.Addr, []netip.Addr, error) {
+	return map[string][]netip.Addr{}, nil, nil
 }
 
 // Assign refuses.
-func (u Unavailable) Assign(string, netip.Addr) error { return u.Reason }
+func (u Unavailable) Assign(string, []netip.Addr, []netip.Addr) error { return u.Reason }
 
 // Release refuses.
 func (u Unavailable) Release(string) error { return u.Reason }
