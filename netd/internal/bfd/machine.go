@@ -164,9 +164,10 @@ func (m *machine) enter(s State, d Diag, now time.Time) {
 	}
 }
 
-// tick does what is due: it notices silence, and sends.
-func (m *machine) tick(now time.Time) []packet {
-	if end := m.silentAt(); !end.IsZero() && !now.Before(end) {
+// tick does what is due: it notices silence, and sends. What arrived until read has
+// been received.
+func (m *machine) tick(now, read time.Time) []packet {
+	if end := m.silentAt(); !end.IsZero() && !read.Before(end) {
 		m.far, m.heard = unheard(), time.Time{}
 		if m.state == Init || m.state == Up {
 			m.enter(Down, DiagTimeExpired, now)

@@ -81,11 +81,11 @@ func TestSilence(t *testing.T) {
 			if m.detection() != detect {
 				t.Fatalf("detection time %s", m.detection())
 			}
-			m.tick(begun().Add(detect - 1))
+			m.tick(begun().Add(detect-1), begun().Add(detect-1))
 			if m.state != before || m.far.discr != 2 {
 				t.Errorf("too early: %s, its discriminator %d", m.state, m.far.discr)
 			}
-			m.tick(begun().Add(detect))
+			m.tick(begun().Add(detect), begun().Add(detect))
 			if m.far.discr != 0 {
 				t.Error("the silent peer's discriminator is kept (section 6.8.1)")
 			}
@@ -149,7 +149,7 @@ func TestSlowWhileNotUp(t *testing.T) {
 	if m.interval() != 70*time.Millisecond { // its wish is the larger
 		t.Errorf("Up: every %s", m.interval())
 	}
-	m.tick(begun().Add(time.Second))
+	m.tick(begun().Add(time.Second), begun().Add(time.Second))
 	if p := m.periodic(begun()); m.state != Down || p.minTx != slow || p.poll {
 		t.Errorf("down again: %+v", p)
 	}
@@ -247,7 +247,7 @@ func TestTwoMachines(t *testing.T) {
 		for _, p := range back {
 			nextOut = append(nextOut, a.receive(p, now)...)
 		}
-		out, back = append(nextOut, a.tick(now)...), append(nextBack, b.tick(now)...)
+		out, back = append(nextOut, a.tick(now, now)...), append(nextBack, b.tick(now, now)...)
 		sent += len(out)
 	}
 	if a.state != Up || b.state != Up || a.flaps+b.flaps > 0 || a.polling || b.polling {

@@ -121,7 +121,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 		// Keepalives must go out in time on a box whose CPUs are all busy. Without
 		// the privilege (in tests) it works as well as it can.
 		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
-		(&runner{m: m, ears: map[ear]int{}}).run(ctx)
+		(&runner{m: m, ears: map[ear]*hearing{}}).run(ctx)
 	}()
 	<-done
 	m.mu.Lock()
@@ -131,44 +131,61 @@ func (m *Monitor) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// retry is the pause before a socket that could not be opened is tried again.
-const retry = time.Second
+const (
+	// retry is the pause before a socket that could not be opened is tried again.
+	retry = time.Second
+	// gulp is how many packets are read at most before it is our turn to send.
+	gulp = 64
+)
 
 // voice is a session with its machine and the socket that it sends from.
 type voice struct {
 	Session
 	*machine
 	fd, port int // fd is -1 until the local address is there
+	to       unix.Sockaddr
+	link     uint32 // of a link-local peer
+}
+
+// hearing is an open ear.
+type hearing struct {
+	fd int
+	// read is a time such that whatever arrived before it has been read.
+	read time.Time
 }
 
 // runner is what the thread owns.
 type runner struct {
-	m      *Monitor
-	voices []*voice
-	ears   map[ear]int
-	// empty is when the sockets were last seen empty: what is read is younger.
-	empty   time.Time
+	m       *Monitor
+	voices  []*voice
+	ears    map[ear]*hearing
 	retryAt time.Time // zero if every ear is open
 	problem error
 }
 
 func (r *runner) run(ctx context.Context) {
 	buf, oob := make([]byte, 512), make([]byte, 512)
-	r.empty = time.Now()
 	for ctx.Err() == nil {
 		r.renew(time.Now())
 		r.publish()
 		r.wait()
-		r.drain(buf, oob)
+		for e, h := range r.ears {
+			r.drain(e, h, buf, oob)
+		}
 		for _, v := range r.voices {
-			r.send(v, v.tick(r.empty))
+			now := time.Now()
+			read := now
+			if h, open := r.ears[v.ear()]; open {
+				read = h.read
+			}
+			r.send(v, v.tick(now, read))
 		}
 	}
 	for _, v := range r.voices {
 		r.end(v)
 	}
-	for _, fd := range r.ears {
-		_ = unix.Close(fd)
+	for _, h := range r.ears {
+		_ = unix.Close(h.fd)
 	}
 }
 
@@ -225,29 +242,33 @@ func (r *runner) discriminator() uint32 {
 	}
 }
 
-// listen opens the ears that the sessions need and closes the others.
+// listen opens the ears that the sessions need, closes the others, and tells each
+// whom to hear.
 func (r *runner) listen(now time.Time) {
-	needed := map[ear]bool{}
+	needed := map[ear][]netip.Addr{}
 	for _, v := range r.voices {
-		needed[v.ear()] = true
+		needed[v.ear()] = append(needed[v.ear()], v.Remote)
 	}
-	for e, fd := range maps.Clone(r.ears) {
-		if !needed[e] {
-			_ = unix.Close(fd)
+	for e, h := range maps.Clone(r.ears) {
+		if needed[e] == nil {
+			_ = unix.Close(h.fd)
 			delete(r.ears, e)
 		}
 	}
 	r.problem, r.retryAt = nil, time.Time{}
-	for e := range needed {
-		if _, open := r.ears[e]; open {
-			continue
+	for e, peers := range needed {
+		var err error
+		if h, open := r.ears[e]; open {
+			err = attach(h.fd, admit(e, peers))
+		} else {
+			h = &hearing{read: now}
+			if h.fd, err = e.listen(peers); err == nil {
+				r.ears[e] = h
+			}
 		}
-		fd, err := e.listen()
 		if err != nil {
 			r.problem, r.retryAt = errors.Join(r.problem, err), now.Add(retry)
-			continue
 		}
-		r.ears[e] = fd
 	}
 }
 
@@ -265,39 +286,42 @@ func (r *runner) wait() {
 		timeout = &t
 	}
 	fds := []unix.PollFd{{Fd: int32(r.m.bell), Events: unix.POLLIN}}
-	for _, fd := range r.ears {
-		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	for _, h := range r.ears {
+		fds = append(fds, unix.PollFd{Fd: int32(h.fd), Events: unix.POLLIN})
 	}
 	_, _ = unix.Ppoll(fds, timeout, nil) // An interrupted wait is only a short one.
 	var count [8]byte
 	_, _ = unix.Read(r.m.bell, count[:])
 }
 
-// drain reads all sockets until they are empty, and notes when that was.
-func (r *runner) drain(buf, oob []byte) {
-	before := r.empty
-	r.empty = time.Now()
-	for e, fd := range r.ears {
-		for {
-			d, ok := read(fd, buf, oob)
-			if !ok {
-				break
-			}
-			now := time.Now()
-			r.receive(e, d, arrived(now, d.wall, before))
+// drain reads the ear until it is empty, but not for ever: what comes faster than
+// it is read is no reason to be silent.
+func (r *runner) drain(e ear, h *hearing, buf, oob []byte) {
+	before := h.read
+	h.read = time.Now()
+	for n := 1; ; n++ {
+		d, ok := read(h.fd, buf, oob)
+		if !ok {
+			return
+		}
+		at := arrived(time.Now(), d.wall, before)
+		r.receive(e, d, at)
+		if n == gulp {
+			h.read = at // The next one is not older.
+			return
 		}
 	}
 }
 
 // arrived turns the kernel's receive time, which is by the wall clock, into one of
 // ours, which no one sets: now, less the packet's age. The clock may have been set
-// in between, so the age is at most the time since the socket was seen empty.
-func arrived(now time.Time, wall int64, empty time.Time) time.Time {
+// in between, so the age is at most the time since all before had been read.
+func arrived(now time.Time, wall int64, read time.Time) time.Time {
 	if wall == 0 {
 		return now
 	}
 	age := time.Duration(now.UnixNano() - wall)
-	return now.Add(-min(max(age, 0), max(now.Sub(empty), 0)))
+	return now.Add(-min(max(age, 0), max(now.Sub(read), 0)))
 }
 
 // receive finds the session of a datagram. What is not as it must be is dropped
@@ -309,9 +333,6 @@ func (r *runner) receive(e ear, d datagram, at time.Time) {
 }
 
 func (r *runner) accept(e ear, d datagram) (*voice, packet, error) {
-	if !e.multihop && d.ttl != fullTTL {
-		return nil, packet{}, errTTL
-	}
 	p, auth, err := parse(d.payload)
 	if err != nil {
 		return nil, p, err
@@ -328,38 +349,42 @@ func (r *runner) accept(e ear, d datagram) (*voice, packet, error) {
 	return nil, p, errNoSession
 }
 
-var errTTL = errors.New("TTL is not 255")
-
 // between tells whether a datagram is from the session's peer, to us.
 func (v *voice) between(d datagram) bool {
 	if d.from != v.Remote.WithZone("") || d.to != v.Local.WithZone("") {
 		return false
 	}
-	if zone := v.Remote.Zone(); zone != "" {
-		a, _ := sockaddr(v.Remote, 0).(*unix.SockaddrInet6)
-		return a != nil && a.ZoneId == d.zone
-	}
-	return true
+	return v.Remote.Zone() == "" || d.zone == v.link
 }
 
 // send sends a session's packets. What can not be sent is not heard, which the
 // peer will say.
 func (r *runner) send(v *voice, out []packet) {
-	if len(out) == 0 {
+	if len(out) == 0 || v.fd < 0 && !r.dial(v) {
 		return
 	}
-	if v.fd < 0 {
-		fd, port, err := dial(v.Session, func(port int) bool {
-			return slices.ContainsFunc(r.voices, func(o *voice) bool { return o.fd >= 0 && o.port == port })
-		})
-		if err != nil {
-			return // The address is not there, or no longer; the next packet tries again.
-		}
-		v.fd, v.port = fd, port
-	}
 	for _, p := range out {
-		_ = unix.Sendto(v.fd, p.marshal(), unix.MSG_DONTWAIT, sockaddr(v.Remote, v.ear().port()))
+		switch err := unix.Sendto(v.fd, p.marshal(), unix.MSG_DONTWAIT, v.to); err {
+		case unix.EINVAL, unix.ENODEV, unix.ENXIO, unix.EADDRNOTAVAIL:
+			// The address has left, or the link, which may be back with another index.
+			_ = unix.Close(v.fd)
+			v.fd = -1
+			return
+		}
 	}
+}
+
+// dial opens the session's socket, if its address is there; else the next packet
+// tries again.
+func (r *runner) dial(v *voice) bool {
+	fd, port, err := dial(v.Session, v.port, func(port int) bool {
+		return slices.ContainsFunc(r.voices, func(o *voice) bool { return o != v && o.port == port })
+	})
+	if err != nil {
+		return false
+	}
+	v.fd, v.port, v.to, v.link = fd, port, sockaddr(v.Remote, v.ear().port()), linkIndex(v.Remote.Zone())
+	return true
 }
 
 // end says goodbye.

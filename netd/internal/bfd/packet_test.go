@@ -79,7 +79,7 @@ func FuzzParse(f *testing.F) {
 		}
 		m := newMachine(Up)
 		m.receive(p, begun())
-		m.tick(begun().Add(time.Hour))
+		m.tick(begun().Add(time.Hour), begun().Add(time.Hour))
 		if m.next().Before(begun()) {
 			t.Fatalf("%x: next at %s", b, m.next())
 		}

@@ -57,20 +57,22 @@ func open(family int, options []option) (int, error) {
 	return fd, nil
 }
 
-// listen opens the socket of an ear.
-func (e ear) listen() (int, error) {
+// listen opens the socket of an ear for the peers.
+func (e ear) listen(peers []netip.Addr) (int, error) {
 	options := []option{{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1}}
 	var all unix.Sockaddr = &unix.SockaddrInet4{Port: e.port()}
 	if e.v6 {
 		all = &unix.SockaddrInet6{Port: e.port()}
-		options = append(options, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1},
-			option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1}, option{unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1})
+		options = append(options, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1}, option{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1})
 	} else {
-		options = append(options, option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1}, option{unix.IPPROTO_IP, unix.IP_RECVTTL, 1})
+		options = append(options, option{unix.IPPROTO_IP, unix.IP_PKTINFO, 1})
 	}
 	fd, err := open(e.family(), options)
 	if err != nil {
 		return -1, err
+	}
+	if err := attach(fd, admit(e, peers)); err != nil {
+		return -1, errors.Join(err, unix.Close(fd))
 	}
 	if err := unix.Bind(fd, all); err != nil {
 		if errors.Is(err, unix.EADDRINUSE) {
@@ -81,9 +83,9 @@ func (e ear) listen() (int, error) {
 	return fd, nil
 }
 
-// dial opens the socket that a session sends from, with a source port that no
-// other session has.
-func dial(s Session, used func(port int) bool) (fd, port int, err error) {
+// dial opens the socket that a session sends from, with the source port that it had
+// before, or else one that no other session has.
+func dial(s Session, before int, used func(port int) bool) (fd, port int, err error) {
 	e := s.ear()
 	options := []option{{unix.SOL_SOCKET, unix.SO_RCVBUF, 0}} // the least there is: nothing is read from it
 	if e.v6 {
@@ -98,12 +100,15 @@ func dial(s Session, used func(port int) bool) (fd, port int, err error) {
 		return -1, 0, err
 	}
 	begin := rand.IntN(sources)
+	if before > 0 {
+		begin = before - firstSource
+	}
 	for i := range sources {
 		port = firstSource + (begin+i)%sources
 		if used(port) {
 			continue
 		}
-		if err = unix.Bind(fd, sockaddr(s.Local, port)); !errors.Is(err, unix.EADDRINUSE) {
+		if err = unix.Bind(fd, sockaddr(s.from(), port)); !errors.Is(err, unix.EADDRINUSE) {
 			break
 		}
 	}
@@ -113,15 +118,31 @@ func dial(s Session, used func(port int) bool) (fd, port int, err error) {
 	return fd, port, nil
 }
 
+// from is the address to send from; a link-local one is of the peer's link.
+func (s Session) from() netip.Addr {
+	if s.Local.Is6() && s.Local.IsLinkLocalUnicast() {
+		return s.Local.WithZone(s.Remote.Zone())
+	}
+	return s.Local
+}
+
 func sockaddr(a netip.Addr, port int) unix.Sockaddr {
 	if a.Is4() {
 		return &unix.SockaddrInet4{Port: port, Addr: a.As4()}
 	}
-	to := &unix.SockaddrInet6{Port: port, Addr: a.As16()}
-	if i, err := net.InterfaceByName(a.Zone()); err == nil {
-		to.ZoneId = uint32(i.Index)
+	return &unix.SockaddrInet6{Port: port, Addr: a.As16(), ZoneId: linkIndex(a.Zone())}
+}
+
+// linkIndex is 0 for no link, and for one that is not there.
+func linkIndex(name string) uint32 {
+	if name == "" {
+		return 0
 	}
-	return to
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return 0
+	}
+	return uint32(i.Index)
 }
 
 // datagram is what was received, and how.
@@ -129,8 +150,7 @@ type datagram struct {
 	payload  []byte
 	from, to netip.Addr // without zone
 	zone     uint32     // the link's index, for link-local addresses
-	ttl      int
-	wall     int64 // the kernel's receive time, in ns since 1970; 0 if not known
+	wall     int64      // the kernel's receive time, in ns since 1970; 0 if not known
 }
 
 // read takes one datagram from the socket; false if there is none.
@@ -143,7 +163,7 @@ func read(fd int, buf, oob []byte) (datagram, bool) {
 		if err != nil {
 			return datagram{}, false
 		}
-		d := datagram{payload: buf[:n], ttl: -1}
+		d := datagram{payload: buf[:n]}
 		switch a := from.(type) {
 		case *unix.SockaddrInet4:
 			d.from = netip.AddrFrom4(a.Addr)
@@ -170,7 +190,5 @@ func (d *datagram) note(m unix.SocketControlMessage) {
 		d.to = netip.AddrFrom4([4]byte(m.Data[8:12]))
 	case at == [2]int32{unix.IPPROTO_IPV6, unix.IPV6_PKTINFO} && len(m.Data) >= 16:
 		d.to = netip.AddrFrom16([16]byte(m.Data))
-	case (at == [2]int32{unix.IPPROTO_IP, unix.IP_TTL} || at == [2]int32{unix.IPPROTO_IPV6, unix.IPV6_HOPLIMIT}) && len(m.Data) >= 4:
-		d.ttl = int(binary.NativeEndian.Uint32(m.Data))
 	}
 }
