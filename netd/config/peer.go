@@ -354,15 +354,15 @@ func (p rawPeer) onSubnet(f *rawFile) bool {
 		p.address.ok && !p.address.v.IsLinkLocalUnicast()
 }
 
-// warnSharedAS warns of gateways that a ToR will not pass each other's paths to.
-// iBGP among them does, and so does a ToR's allow-own-as.
+// warnSharedAS warns of gateways that drop each other's paths when a ToR passes them
+// on. Without ToRs nobody does, and allow-own-as says that this was thought of.
 func (r *reader) warnSharedAS(f *rawFile) {
-	if slices.ContainsFunc(f.bgp.peers, func(p rawPeer) bool { return p.allowOwnAS.v > 0 }) {
+	if !slices.ContainsFunc(f.bgp.peers, func(p rawPeer) bool { return p.kind.v == TypeToR && p.allowOwnAS.v == 0 }) {
 		return
 	}
 	seen := map[int64]*node{}
 	for _, g := range f.bgp.gateways {
-		if !g.as.ok || g.as.v == f.bgp.as.v && g.session.v {
+		if !g.as.ok {
 			continue
 		}
 		if first := seen[g.as.v]; first != nil {

@@ -3,16 +3,11 @@
 package daemon_test
 
 import (
-	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"netd/firmware/lab"
 )
 
 // restartSite is two gateways behind two ToRs, with the restart time of gw-a.
@@ -42,25 +37,6 @@ func restartSite(t *testing.T, restartTime string) *site {
 	return s
 }
 
-// restart ends the agent of a gateway with a signal and starts the program again,
-// until all is as before.
-func (s *site) restart(gw string, how os.Signal, program string) {
-	s.Helper()
-	s.must(s.gw[gw].Signal(how))
-	<-s.gw[gw].Done()
-	again, err := s.hosts[gw].Netd(s.Context(), program, s.config, lab.Gateway{Name: gw})
-	s.must(err)
-	s.gw[gw] = again
-	within(s.T, time.Minute, "all sessions of "+gw, again.Established)
-	within(s.T, time.Minute, gw+" to settle", func(ctx context.Context) error {
-		out, err := again.Ask(ctx, "status")
-		if err == nil && strings.Contains(out, "have not told all") {
-			err = fmt.Errorf("%s", out)
-		}
-		return err
-	})
-}
-
 // restarts does so three times in a row, killed, upgraded and restarted, under a flow
 // of 100 packets a second in each direction; it returns what was lost, and what a
 // neighbour saw of it.
@@ -82,19 +58,6 @@ func (s *site) restarts() (lost int, seen string) {
 	}
 	monitor.Stop()
 	return lost, monitor.Tail(20)
-}
-
-// flow starts a ping of 100/s or more (a tick of the kernel late each) that goes on until its stop function, which returns
-// what was sent and lost.
-func (s *site) flow(from, to string) func() (sent, lost int) {
-	s.Helper()
-	p, err := s.gw[from].StartInPod("pod-"+from, "flow-"+from+"-"+to, "ping", "-q", "-i", "0.005", "-W", "1", s.pod[to])
-	s.must(err)
-	return func() (int, int) {
-		_ = p.Signal(syscall.SIGINT)
-		<-p.Done()
-		return loss(s.T, p.Tail(4))
-	}
 }
 
 // Three restarts in a row cost no packet, and no route moves on the ToR.

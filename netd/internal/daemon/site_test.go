@@ -4,9 +4,12 @@ package daemon_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,6 +162,38 @@ func (s *site) reaches(from, to string) {
 	})
 }
 
+// restart ends the agent of a gateway with a signal and starts the program again,
+// until all is as before.
+func (s *site) restart(gw string, how os.Signal, program string) {
+	s.Helper()
+	s.must(s.gw[gw].Signal(how))
+	<-s.gw[gw].Done()
+	again, err := s.hosts[gw].Netd(s.Context(), program, s.config, lab.Gateway{Name: gw})
+	s.must(err)
+	s.gw[gw] = again
+	within(s.T, time.Minute, "all sessions of "+gw, again.Established)
+	within(s.T, time.Minute, gw+" to settle", func(ctx context.Context) error {
+		out, err := again.Ask(ctx, "status")
+		if err == nil && strings.Contains(out, "have not told all") {
+			err = fmt.Errorf("%s", out)
+		}
+		return err
+	})
+}
+
+// flow starts a ping of 100/s or more (a tick of the kernel late each) that goes on until its stop function, which returns
+// what was sent and lost.
+func (s *site) flow(from, to string) func() (sent, lost int) {
+	s.Helper()
+	p, err := s.gw[from].StartInPod("pod-"+from, "flow-"+from+"-"+to, "ping", "-q", "-i", "0.005", "-W", "1", s.pod[to])
+	s.must(err)
+	return func() (int, int) {
+		_ = p.Signal(syscall.SIGINT)
+		<-p.Done()
+		return loss(s.T, p.Tail(4))
+	}
+}
+
 // explains waits until netd explain says, of the prefix or address, all the words.
 func (s *site) explains(gw, prefix string, words ...string) {
 	s.Helper()
@@ -232,4 +267,11 @@ template bgp any {
 `, n, c.id, c.as, address, as, c.extra, c.export)
 	}
 	return b.String()
+}
+
+func (s *site) must(errs ...error) {
+	s.Helper()
+	if err := errors.Join(errs...); err != nil {
+		s.Fatal(err)
+	}
 }

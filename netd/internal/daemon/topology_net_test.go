@@ -4,7 +4,6 @@ package daemon_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -129,9 +128,23 @@ func (s *site) shares(from, to string) {
 	}
 }
 
-func (s *site) must(errs ...error) {
-	s.Helper()
-	if err := errors.Join(errs...); err != nil {
-		s.Fatal(err)
-	}
+// A rack of one AS: what a neighbour announces comes back with our own AS in it.
+func TestRackAS(t *testing.T) {
+	s := newSite(t, "rack-as.toml")
+	s.tor("tor1", "10.0.1.1/24")
+	s.tor("tor2", "10.0.2.1/24")
+	s.fabric("tor1", "tor2")
+	s.bird("tor1", torBird{
+		id: "10.0.1.1", as: "65001", fabric: "10.0.12.1 10.0.12.2 65002", export: podsOnly,
+		gateways: map[string]string{"10.0.1.11": "65101", "10.0.1.12": "65101"},
+	}.String())
+	s.bird("tor2", torBird{
+		id: "10.0.2.1", as: "65002", fabric: "10.0.12.2 10.0.12.1 65001", export: podsOnly,
+		gateways: map[string]string{"10.0.2.13": "65102"},
+	}.String())
+	s.gateway("gw-a", "tor1")
+	s.gateway("gw-b", "tor1")
+	s.gateway("gw-c", "tor2")
+	s.converged()
+	s.explains("gw-a", "10.64.2.0/26", "native via 10.0.1.1 dev uplink0", "AS path [65001 65101]")
 }
