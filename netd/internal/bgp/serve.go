@@ -42,8 +42,13 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	)
 	go s.Serve()
 	<-ctx.Done()
-	err := s.StopBgp(context.WithoutCancel(ctx), &api.StopBgpRequest{AllowGracefulRestart: !errors.Is(context.Cause(ctx), ErrLeave)})
-	if err != nil {
+	if !errors.Is(context.Cause(ctx), ErrLeave) {
+		// StopBgp would end one session after the other, and withdraw from the peers
+		// that are left what those had told: the clients of a reflector would lose each
+		// other. The end of the process closes all at once.
+		return nil
+	}
+	if err := s.StopBgp(context.WithoutCancel(ctx), &api.StopBgpRequest{}); err != nil {
 		return fmt.Errorf("stop BGP: %w", err)
 	}
 	return nil
