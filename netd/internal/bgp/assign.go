@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/osrg/gobgp/v4/api"
 	"google.golang.org/protobuf/proto"
@@ -14,17 +15,26 @@ import (
 // none of them accepts is refused.
 type filters struct {
 	generation       string
+	all              []neighbors
 	sets             []*api.DefinedSet
 	imports, exports []*api.Policy
+	names            map[string]string // of the sets, by what they have
 }
 
 func (f *filters) name(s string) string { return "netd-" + s + f.generation }
 
-// set adds a set, and returns the condition that one of its members matches.
-func (f *filters) set(s *api.DefinedSet) *api.MatchSet {
-	s.Name = f.name(s.Name)
-	f.sets = append(f.sets, s)
-	return &api.MatchSet{Name: s.Name, Type: api.MatchSet_TYPE_ANY}
+// any is the condition that one of a set's members matches. Equal sets are one.
+func (f *filters) any(s *api.DefinedSet) *api.MatchSet { return f.match(s, api.MatchSet_TYPE_ANY) }
+
+func (f *filters) match(s *api.DefinedSet, how api.MatchSet_Type) *api.MatchSet {
+	key := s.String()
+	name, known := f.names[key]
+	if !known {
+		name = f.name(strconv.Itoa(len(f.sets)))
+		s.Name, f.names[key] = name, name
+		f.sets = append(f.sets, s)
+	}
+	return &api.MatchSet{Name: name, Type: how}
 }
 
 // equal tells whether two filters of one generation do the same.

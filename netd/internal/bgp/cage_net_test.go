@@ -82,14 +82,12 @@ func TestSpeakerInItsCage(t *testing.T) {
 		} {
 			ownnet.Command(t, line)
 		}
-		client, log := startSpeaker(t, Config{AS: 65101, RouterID: ip("10.0.1.11"), Port: 179, Pools: []netip.Prefix{pfx("10.64.0.0/16")}})
-		if _, err := client.AddPeer(t.Context(), &api.AddPeerRequest{Peer: &api.Peer{
-			Conf:        &api.PeerConf{NeighborAddress: "10.0.1.1", PeerAsn: 65001, AuthPassword: "a secret"},
-			Transport:   &api.Transport{LocalAddress: "10.0.1.11"},
-			TtlSecurity: &api.TtlSecurity{Enabled: true, TtlMin: 255},
-		}}); err != nil {
-			t.Fatal(err)
-		}
+		client, log := startSpeaker(t, Config{
+			AS: 65101, RouterID: ip("10.0.1.11"), Port: 179, Pools: []netip.Prefix{pfx("10.64.0.0/16")},
+			Peers: []Peer{{Name: "tor1", Address: ip("10.0.1.1"), Local: ip("10.0.1.11"), Session: Session{
+				AS: 65001, Password: "a secret", GTSM: true, HoldTime: 9 * time.Second, Keepalive: 3 * time.Second, ConnectRetry: time.Second, MaxPrefixes: 100,
+			}}},
+		})
 		bird(t)
 		ownnet.Within(t, time.Minute, "the route of the ToR", func() error {
 			stream, err := client.ListPath(t.Context(), &api.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: ipv4()})

@@ -9,8 +9,10 @@
 // Snapshots of what it knows. While it is away the routes stay; it comes back
 // with graceful restart (RFC 4724).
 //
-// What a peer may tell us: prefixes of the pools, and from ToRs the default
-// route. What we tell: the prefixes that we originate, nothing learned.
+// What a peer may tell us is what its import filters accept, then prefixes of the
+// pools, and from ToRs the default route. What we tell is what we originate, but for
+// what its export filters refuse; nothing learned, unless it is reflected. Package
+// filter has the rules; GoBGP carries them out.
 //
 // It owns osrg/gobgp; nothing else imports it. Package daemon is the caller.
 package bgp

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"netd/netd/internal/filter"
 )
 
 // life is a speaker process that answers, and what it has been told. Speaker.mu
@@ -29,7 +31,8 @@ type life struct {
 	generation int // of filters
 	peers      map[netip.Addr]*api.Peer
 	ranges     map[string]rangeOf
-	sent       []netip.Prefix           // what it originates
+	sent       []Origin                 // what it originates
+	own        []filter.Range           // the same, as filters have it
 	retries    map[netip.Addr]time.Time // of sessions that were ended by max-prefixes
 }
 
@@ -49,10 +52,11 @@ func newLife(client api.GoBgpServiceClient, restarting bool) *life {
 // begin tells a new process all it needs. What we originate comes before the
 // peers: one that gets our End-of-RIB without it would drop what it kept over our
 // restart.
-func (l *life) begin(ctx context.Context, c Config, originate []netip.Prefix) error {
+func (l *life) begin(ctx context.Context, c Config, originate []Origin) error {
 	if err := c.start(ctx, l.client, l.restarting); err != nil {
 		return err
 	}
+	l.own = ownRanges(originate)
 	if err := l.filter(ctx, c); err != nil {
 		return err
 	}
@@ -78,13 +82,15 @@ func (l *life) configure(ctx context.Context, c Config) error {
 	return l.setSessions(ctx, c)
 }
 
-// filter exchanges the filters if they differ, and applies them to what is known.
+// filter exchanges the filters if they differ, and has those sessions' paths filtered
+// again whose steps are not what they were: GoBGP does not do that by itself.
 func (l *life) filter(ctx context.Context, c Config) error {
-	if l.filters != nil && c.filters(l.filters.generation).equal(*l.filters) {
+	all := c.neighbors(l.own)
+	if l.filters != nil && c.filters(l.filters.generation, all).equal(*l.filters) {
 		return nil
 	}
 	l.generation++
-	now := c.filters("-" + strconv.Itoa(l.generation))
+	now := c.filters("-"+strconv.Itoa(l.generation), all)
 	was := l.filters
 	if err := assign(ctx, l.client, was, now); err != nil {
 		return err
@@ -92,11 +98,33 @@ func (l *life) filter(ctx context.Context, c Config) error {
 	if l.filters = &now; was == nil {
 		return nil
 	}
-	_, err := l.client.ResetPeer(ctx, &api.ResetPeerRequest{Address: "all", Soft: true, Direction: api.ResetPeerRequest_DIRECTION_BOTH})
-	if err != nil {
-		return fmt.Errorf("apply BGP policies to what is known: %w", err)
-	}
-	return nil
+	return l.filterAgain(ctx, was.all, all)
+}
+
+func (l *life) filterAgain(ctx context.Context, before, after []neighbors) error {
+	var errs []error
+	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
+		return l.client.ListPeer(ctx, &api.ListPeerRequest{})
+	}, func(r *api.ListPeerResponse) {
+		peer := r.GetPeer().GetState().GetNeighborAddress()
+		a, err := netip.ParseAddr(peer)
+		if err != nil {
+			return
+		}
+		was, is := find(before, a), find(after, a)
+		for direction, same := range map[api.ResetPeerRequest_Direction]bool{
+			api.ResetPeerRequest_DIRECTION_IN:  reflect.DeepEqual(was.imports, is.imports),
+			api.ResetPeerRequest_DIRECTION_OUT: reflect.DeepEqual(was.exports, is.exports),
+		} {
+			if same {
+				continue
+			}
+			if _, err := l.client.ResetPeer(ctx, &api.ResetPeerRequest{Address: peer, Soft: true, Direction: direction}); err != nil {
+				errs = append(errs, fmt.Errorf("filter the paths of %s again: %w", a, err))
+			}
+		}
+	})
+	return errors.Join(append(errs, err)...)
 }
 
 // setSessions adds, changes and removes peers and ranges one by one.
@@ -253,26 +281,33 @@ func (l *life) removeRange(ctx context.Context, name string) error {
 	return nil
 }
 
-// originate says which prefixes we announce: all of them.
-func (l *life) originate(ctx context.Context, prefixes []netip.Prefix) error {
-	for _, p := range prefixes {
-		if slices.Contains(l.sent, p) {
+// originate says which prefixes we announce: all of them. From then on, and until
+// they are withdrawn, nobody else can tell us of them.
+func (l *life) originate(ctx context.Context, origins []Origin) error {
+	for _, o := range slices.Clone(l.sent) {
+		if slices.ContainsFunc(origins, func(p Origin) bool { return p.Prefix == o.Prefix }) {
 			continue
 		}
-		if _, err := l.client.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: ownPath(p)}); err != nil {
-			return fmt.Errorf("originate %s: %w", p, err)
-		}
-		l.sent = append(l.sent, p)
-	}
-	for _, p := range slices.Clone(l.sent) {
-		if slices.Contains(prefixes, p) {
-			continue
-		}
-		path := ownPath(p)
+		path := o.path()
 		if _, err := l.client.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: path.Family, Path: path}); err != nil {
-			return fmt.Errorf("withdraw %s: %w", p, err)
+			return fmt.Errorf("withdraw %s: %w", o.Prefix, err)
 		}
-		l.sent = slices.DeleteFunc(l.sent, func(q netip.Prefix) bool { return q == p })
+		l.sent = slices.DeleteFunc(l.sent, o.equal)
+	}
+	if own := ownRanges(origins); !slices.Equal(own, l.own) {
+		l.own = own
+		if err := l.filter(ctx, l.config); err != nil {
+			return err
+		}
+	}
+	for _, o := range origins {
+		if slices.ContainsFunc(l.sent, o.equal) {
+			continue
+		}
+		if _, err := l.client.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: o.path()}); err != nil {
+			return fmt.Errorf("originate %s: %w", o.Prefix, err)
+		}
+		l.sent = append(slices.DeleteFunc(l.sent, func(p Origin) bool { return p.Prefix == o.Prefix }), o)
 	}
 	return nil
 }

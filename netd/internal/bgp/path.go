@@ -7,22 +7,6 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 )
 
-// ownPath is a prefix as we announce it: GoBGP puts the session's own address in
-// the place of the zero next hop.
-func ownPath(p netip.Prefix) *api.Path {
-	nlri := &api.NLRI{Nlri: &api.NLRI_Prefix{Prefix: &api.IPAddressPrefix{Prefix: p.Addr().String(), PrefixLen: uint32(p.Bits())}}}
-	path := &api.Path{Family: ipv4(), Nlri: nlri, Pattrs: []*api.Attribute{{Attr: &api.Attribute_Origin{Origin: &api.OriginAttribute{Origin: 0}}}}}
-	next := &api.Attribute{Attr: &api.Attribute_NextHop{NextHop: &api.NextHopAttribute{NextHop: "0.0.0.0"}}}
-	if p.Addr().Is6() {
-		path.Family = ipv6()
-		next = &api.Attribute{Attr: &api.Attribute_MpReach{MpReach: &api.MpReachNLRIAttribute{
-			Family: ipv6(), NextHops: []string{"::"}, Nlris: []*api.NLRI{nlri},
-		}}}
-	}
-	path.Pattrs = append(path.Pattrs, next)
-	return path
-}
-
 // llgrStale marks what its neighbour keeps long after its session has ended (RFC 9494).
 const llgrStale = 0xffff0006
 

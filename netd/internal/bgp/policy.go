@@ -1,167 +1,295 @@
 package bgp
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/osrg/gobgp/v4/api"
+
+	"netd/netd/internal/filter"
 )
 
-const (
-	// gracefulShutdown is the community of paths that are about to go (RFC 8326).
-	gracefulShutdown = "65535:0"
-	// lastChoice is their local preference. The RFC's is 0, which GoBGP's API takes
-	// for none.
-	lastChoice = 1
-)
+// GoBGP's policies are the filters' steps, one to one: a statement for each, with the
+// peers that it is for as a condition (GoBGP has no policies of a peer's own). Peers
+// with the same steps share them. GoBGP's own defaults accept and send everything.
+//
+// What runs is never changed: conditions keep the sets that they were made with, so a
+// set that is replaced has no effect. Others are built beside and assigned in one
+// operation, and then the old ones are removed (assign.go).
 
-// filters says what may come in and go out. GoBGP's own defaults accept and send
-// everything. Names are global in GoBGP: generation is made part of each, so that
-// a new set can be built beside the one in force.
-func (c Config) filters(generation string) filters {
-	f := filters{generation: generation}
-	statements := f.drained()
-	statements = append(statements, f.learn(c)...)
-	f.imports = []*api.Policy{{Name: f.name("import"), Statements: statements}}
-	f.exports = []*api.Policy{
-		{Name: f.name("nexthop"), Statements: f.nextHops(c)},
-		{Name: f.name("export"), Statements: append(f.drain(c), f.tell(c)...)},
-	}
-	return f
+// neighbors is a peer, or a range of them, with what its paths go through.
+type neighbors struct {
+	prefix           netip.Prefix
+	imports, exports []filter.Step
 }
 
-// drained takes a path that its sender is about to withdraw for the last choice.
-func (f *filters) drained() []*api.Statement {
-	set := f.set(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_COMMUNITY, Name: "graceful-shutdown", List: []string{gracefulShutdown}})
-	return []*api.Statement{{
-		Name:       f.name("graceful-shutdown"),
-		Conditions: &api.Conditions{CommunitySet: set},
-		Actions:    &api.Actions{LocalPref: &api.LocalPrefAction{Value: lastChoice}},
-	}}
-}
-
-// learn accepts the pools from all peers, and the default route from ToRs.
-func (f *filters) learn(c Config) []*api.Statement {
-	var statements []*api.Statement
-	for _, v6 := range []bool{false, true} {
-		var pools []*api.Prefix
-		for _, p := range c.Pools {
-			if p.Addr().Is6() == v6 {
-				pools = append(pools, &api.Prefix{IpPrefix: p.String(), MaskLengthMin: uint32(p.Bits()), MaskLengthMax: uint32(p.Addr().BitLen())})
-			}
-		}
-		if name := "pools" + suffix(v6); len(pools) > 0 {
-			statements = append(statements, &api.Statement{
-				Name:       f.name(name),
-				Conditions: &api.Conditions{PrefixSet: f.set(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_PREFIX, Name: name, Prefixes: pools})},
-				Actions:    accept(),
-			})
-		}
-	}
-	tors := c.neighbours(Session.ToR)
-	if len(tors) == 0 {
-		return statements
-	}
-	set := f.set(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_NEIGHBOR, Name: "tors", List: tors})
-	for _, v6 := range []bool{false, true} {
-		all := map[bool]string{false: "0.0.0.0/0", true: "::/0"}[v6]
-		name := "default" + suffix(v6)
-		statements = append(statements, &api.Statement{
-			Name: f.name(name),
-			Conditions: &api.Conditions{
-				NeighborSet: set,
-				PrefixSet:   f.set(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_PREFIX, Name: name, Prefixes: []*api.Prefix{{IpPrefix: all}}}),
-			},
-			Actions: accept(),
-		})
-	}
-	return statements
-}
-
-// drain asks for other ways.
-func (f *filters) drain(c Config) []*api.Statement {
-	if !c.Drain {
-		return nil
-	}
-	return []*api.Statement{{
-		Name:       f.name("drain"),
-		Conditions: &api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL},
-		Actions:    &api.Actions{Community: &api.CommunityAction{Type: api.CommunityAction_TYPE_ADD, Communities: []string{gracefulShutdown}}},
-	}}
-}
-
-// tell sends what we originate, and to iBGP peers what they reflect through us:
-// RFC 4456's rules on who gets what are GoBGP's own.
-func (f *filters) tell(c Config) []*api.Statement {
-	statements := []*api.Statement{{
-		Name:       f.name("own"),
-		Conditions: &api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL},
-		Actions:    accept(),
-	}}
-	if len(c.neighbours(func(s Session) bool { return s.ReflectorClient })) == 0 {
-		return statements
-	}
-	internal := c.neighbours(func(s Session) bool { return s.AS == c.localAS(s) })
-	return append(statements, &api.Statement{
-		Name: f.name("reflect"),
-		Conditions: &api.Conditions{
-			RouteType:   api.Conditions_ROUTE_TYPE_INTERNAL,
-			NeighborSet: f.set(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_NEIGHBOR, Name: "internal", List: internal}),
-		},
-		Actions: accept(),
-	})
-}
-
-// nextHops names our own address in the family that a session is not of.
-func (f *filters) nextHops(c Config) []*api.Statement {
-	var statements []*api.Statement
+// neighbors returns all of them in the order in which they are looked up: peers before
+// the ranges that have them, small ranges before large ones. own are the prefixes that
+// are ours. From peers that GoBGP can not tell apart nothing is learned, nor are they
+// told anything.
+func (c Config) neighbors(own []filter.Range) []neighbors {
+	var all []neighbors
 	for _, p := range c.Peers {
-		if !p.NextHop.IsValid() {
-			continue
+		n := c.neighbor(host(p.Address), p.Name, p.Session, own)
+		if c.clash(p) != "" {
+			n.imports, n.exports = nil, nil
 		}
-		family := ipv4()
-		if p.NextHop.Is6() {
-			family = ipv6()
-		}
-		name := "nexthop-" + p.Name
-		statements = append(statements, &api.Statement{
-			Name: f.name(name),
-			Conditions: &api.Conditions{
-				RouteType: api.Conditions_ROUTE_TYPE_LOCAL, AfiSafiIn: []*api.Family{family},
-				NeighborSet: f.set(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_NEIGHBOR, Name: name, List: []string{hostPrefix(p.Address)}}),
-			},
-			Actions: &api.Actions{Nexthop: &api.NexthopAction{Address: p.NextHop.String()}},
-		})
-	}
-	return statements
-}
-
-// neighbours are the sessions of a kind, as GoBGP's neighbour sets take them.
-func (c Config) neighbours(kind func(Session) bool) []string {
-	var list []string
-	for _, p := range c.Peers {
-		if kind(p.Session) {
-			list = append(list, hostPrefix(p.Address))
+		if !slices.ContainsFunc(all, func(o neighbors) bool { return o.prefix == n.prefix }) {
+			all = append(all, n)
 		}
 	}
 	for _, r := range c.Ranges {
-		if kind(r.Session) {
-			list = append(list, r.Prefix.String())
-		}
+		all = append(all, c.neighbor(r.Prefix, r.Name, r.Session, own))
 	}
-	return list
+	slices.SortStableFunc(all, func(a, b neighbors) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) })
+	return all
 }
 
-// hostPrefix is one address as a prefix, which has no zone: of link-local peers
-// GoBGP compares the address alone.
-func hostPrefix(a netip.Addr) string { return netip.PrefixFrom(a.WithZone(""), a.BitLen()).String() }
+func (c Config) neighbor(prefix netip.Prefix, name string, s Session, own []filter.Range) neighbors {
+	p := c.filterPeer(name, s)
+	return neighbors{prefix, filter.Import(p, own, c.Pools, s.Import), filter.Export(p, s.Export)}
+}
 
-func suffix(v6 bool) string {
-	if v6 {
-		return "-ipv6"
+// clash says why a peer's filters can not be carried out, if so: it has the link-local
+// address of another one, on another link, and GoBGP's conditions have no links.
+func (c Config) clash(p Peer) string {
+	for _, o := range c.Peers {
+		if o.Name != p.Name && host(o.Address) == host(p.Address) &&
+			!reflect.DeepEqual(c.neighbor(host(p.Address), p.Name, p.Session, nil), c.neighbor(host(o.Address), o.Name, o.Session, nil)) {
+			return fmt.Sprintf("nothing is learned from it: it has the same address as peer %s, and other filters, by which GoBGP can not tell them apart", o.Name)
+		}
 	}
 	return ""
 }
 
-func accept() *api.Actions {
-	return &api.Actions{RouteAction: api.RouteAction_ROUTE_ACTION_ACCEPT}
+// host is one address as a prefix, which has no zone: of link-local peers GoBGP
+// compares the address alone.
+func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a.WithZone(""), a.BitLen()) }
+
+func (c Config) filterPeer(name string, s Session) filter.Peer {
+	p := filter.Peer{Name: name, Kind: filter.Gateway, Session: filter.External, LocalAS: c.localAS(s), Drain: c.Drain}
+	switch {
+	case s.ToR():
+		p.Kind = filter.ToR
+	case s.Reflector:
+		p.Kind = filter.Reflector
+	}
+	if s.AS == p.LocalAS {
+		p.Session = filter.Internal
+		p.Reflect = c.reflects()
+	}
+	return p
+}
+
+// reflects tells whether any of our peers is a client (RFC 4456). Who gets what is
+// GoBGP's to know then.
+func (c Config) reflects() bool {
+	return slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.ReflectorClient }) ||
+		slices.ContainsFunc(c.Ranges, func(r Range) bool { return r.ReflectorClient })
+}
+
+// find returns the first of the list that a peer is one of.
+func find(list []neighbors, peer netip.Addr) neighbors {
+	for _, n := range list {
+		if n.prefix.Contains(peer.WithZone("")) {
+			return n
+		}
+	}
+	return neighbors{}
+}
+
+// filters says what may come in and go out. Names are global in GoBGP: generation is
+// made part of each, so that a new set can be built beside the one in force.
+func (c Config) filters(generation string, all []neighbors) filters {
+	f := filters{generation: generation, all: all, names: map[string]string{}}
+	f.imports = []*api.Policy{f.policy("import", func(add adder) {
+		// What we originate passes here too, from no neighbour.
+		add(&api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL}, decide(filter.Accept))
+		f.chains(add, all, func(n neighbors) []filter.Step { return n.imports })
+	})}
+	f.exports = []*api.Policy{
+		f.policy("nexthop", func(add adder) { f.nextHops(add, c) }),
+		f.policy("export", func(add adder) { f.chains(add, all, func(n neighbors) []filter.Step { return n.exports }) }),
+	}
+	return f
+}
+
+// adder adds a statement to a policy.
+type adder func(*api.Conditions, *api.Actions)
+
+func (f *filters) policy(name string, fill func(adder)) *api.Policy {
+	p := &api.Policy{Name: f.name(name)}
+	fill(func(conditions *api.Conditions, actions *api.Actions) {
+		p.Statements = append(p.Statements, &api.Statement{
+			Name: fmt.Sprintf("%s-%d", p.Name, len(p.Statements)), Conditions: conditions, Actions: actions,
+		})
+	})
+	return p
+}
+
+// chains adds the steps of all peers, those together that have the same.
+func (f *filters) chains(add adder, all []neighbors, steps func(neighbors) []filter.Step) {
+	done := make([]bool, len(all))
+	for i, n := range all {
+		if done[i] {
+			continue
+		}
+		peers := []string{n.prefix.String()}
+		for j := i + 1; j < len(all) && n.prefix.IsSingleIP() && all[j].prefix.IsSingleIP(); j++ {
+			if !done[j] && reflect.DeepEqual(steps(n), steps(all[j])) {
+				done[j] = true
+				peers = append(peers, all[j].prefix.String())
+			}
+		}
+		who := f.any(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_NEIGHBOR, List: peers})
+		for _, s := range steps(n) {
+			f.step(add, who, s)
+		}
+		// A peer is not also one of a range further on.
+		add(&api.Conditions{NeighborSet: who}, decide(filter.Reject))
+	}
+}
+
+// nextHops names our own address in the family that a session is not of.
+func (f *filters) nextHops(add adder, c Config) {
+	for _, p := range c.Peers {
+		if !p.NextHop.IsValid() {
+			continue
+		}
+		family := filter.FamilyOf(host(p.NextHop))
+		add(&api.Conditions{
+			RouteType: api.Conditions_ROUTE_TYPE_LOCAL, AfiSafiIn: []*api.Family{apiFamily(family)},
+			NeighborSet: f.any(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_NEIGHBOR, List: []string{host(p.Address).String()}}),
+		}, &api.Actions{Nexthop: &api.NexthopAction{Address: p.NextHop.String()}})
+	}
+}
+
+// step adds one statement for each family and each source that the step is for,
+// as far as it names them: a set of prefixes is of one family.
+func (f *filters) step(add adder, who *api.MatchSet, s filter.Step) {
+	from := s.From
+	if from == nil {
+		from = []filter.Source{0}
+	}
+	for _, source := range from {
+		if s.Prefixes == nil {
+			conditions := f.conditions(who, s.Match, source)
+			if s.Family != "" {
+				conditions.AfiSafiIn = []*api.Family{apiFamily(s.Family)}
+			}
+			add(conditions, actions(s))
+			continue
+		}
+		for _, family := range []filter.Family{filter.IPv4, filter.IPv6} {
+			if set := prefixSet(s.Prefixes, family); set != nil && (s.Family == "" || s.Family == family) {
+				conditions := f.conditions(who, s.Match, source)
+				conditions.PrefixSet = f.any(set)
+				add(conditions, actions(s))
+			}
+		}
+	}
+}
+
+func apiFamily(f filter.Family) *api.Family {
+	if f == filter.IPv6 {
+		return ipv6()
+	}
+	return ipv4()
+}
+
+func prefixSet(ranges []filter.Range, f filter.Family) *api.DefinedSet {
+	set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_PREFIX}
+	for _, r := range ranges {
+		if filter.FamilyOf(r.Prefix) == f {
+			set.Prefixes = append(set.Prefixes, &api.Prefix{
+				IpPrefix: r.Prefix.String(), MaskLengthMin: uint32(r.Min), MaskLengthMax: uint32(r.Max),
+			})
+		}
+	}
+	if set.Prefixes == nil {
+		return nil
+	}
+	return set
+}
+
+// conditions are all of a step's but the prefixes and the family.
+func (f *filters) conditions(who *api.MatchSet, m filter.Match, from filter.Source) *api.Conditions {
+	conditions := &api.Conditions{NeighborSet: who, RouteType: map[filter.Source]api.Conditions_RouteType{
+		filter.Own: api.Conditions_ROUTE_TYPE_LOCAL, filter.ByIBGP: api.Conditions_ROUTE_TYPE_INTERNAL, filter.ByEBGP: api.Conditions_ROUTE_TYPE_EXTERNAL,
+	}[from]}
+	if m.Communities != nil {
+		conditions.CommunitySet = f.any(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_COMMUNITY, List: regexps(m.Communities)})
+	}
+	if m.Large != nil {
+		conditions.LargeCommunitySet = f.any(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_LARGE_COMMUNITY, List: regexps(m.Large)})
+	}
+	// All of these must match the path as text.
+	var text []string
+	if m.Odd {
+		text = append(text, `[^0-9 ]|(?:^| )0(?: |$)`)
+	}
+	if m.ASPaths != nil {
+		var forms []string
+		for _, p := range m.ASPaths {
+			forms = append(forms, p.Regexp())
+		}
+		text = append(text, "(?:"+strings.Join(forms, ")|(?:")+")")
+	}
+	if m.MinLength > 0 || m.MaxLength > 0 {
+		text = append(text, filter.LengthRegexp(m.MinLength, m.MaxLength))
+	}
+	if text != nil {
+		conditions.AsPathSet = f.match(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH, List: text}, api.MatchSet_TYPE_ALL)
+	}
+	return conditions
+}
+
+func regexps(patterns []filter.Pattern) []string {
+	var list []string
+	for _, p := range patterns {
+		list = append(list, p.Regexp())
+	}
+	return list
+}
+
+func decide(v filter.Verdict) *api.Actions {
+	return &api.Actions{RouteAction: map[filter.Verdict]api.RouteAction{
+		filter.Accept: api.RouteAction_ROUTE_ACTION_ACCEPT, filter.Reject: api.RouteAction_ROUTE_ACTION_REJECT,
+	}[v]}
+}
+
+func actions(s filter.Step) *api.Actions {
+	a := decide(s.Verdict)
+	if s.LocalPref != nil {
+		a.LocalPref = &api.LocalPrefAction{Value: *s.LocalPref}
+	}
+	if s.MED != nil {
+		a.Med = &api.MedAction{Type: api.MedAction_TYPE_REPLACE, Value: int64(*s.MED)}
+	}
+	a.Community, a.LargeCommunity = communityAction(s.Set.Communities), communityAction(s.Set.Large)
+	if s.Prepend > 0 {
+		a.AsPrepend = &api.AsPrependAction{Asn: s.Own(), UseLeftMost: s.Own() == 0, Repeat: uint32(s.Prepend)}
+	}
+	return a
+}
+
+func communityAction(c filter.Change) *api.CommunityAction {
+	a := &api.CommunityAction{Type: map[filter.Op]api.CommunityAction_Type{
+		filter.Add: api.CommunityAction_TYPE_ADD, filter.Remove: api.CommunityAction_TYPE_REMOVE, filter.Replace: api.CommunityAction_TYPE_REPLACE,
+	}[c.Op]}
+	switch c.Op {
+	case filter.Keep:
+		return nil
+	case filter.Remove:
+		a.Communities = regexps(c.List)
+	case filter.Add, filter.Replace:
+		for _, p := range c.List {
+			a.Communities = append(a.Communities, p.Numbers())
+		}
+	}
+	return a
 }

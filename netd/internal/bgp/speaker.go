@@ -53,7 +53,7 @@ type Speaker struct {
 
 	mu         sync.Mutex // guards what follows
 	config     Config
-	originate  []netip.Prefix
+	originate  []Origin
 	life       *life // nil while there is no process that answers
 	restarting bool
 	losses     map[string]string // why sessions went down last, by address
@@ -62,7 +62,7 @@ type Speaker struct {
 // New makes a Speaker for the configuration, which originates the prefixes from
 // its start. restarting says that the routes of an earlier life are still in the
 // kernel, so peers may go on using us meanwhile.
-func New(o Options, c Config, originate []netip.Prefix, restarting bool) *Speaker {
+func New(o Options, c Config, originate []Origin, restarting bool) *Speaker {
 	return &Speaker{opts: o, config: c.clone(), originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), losses: map[string]string{}}
 }
 
@@ -252,12 +252,12 @@ func (s *Speaker) noteLoss(p *api.PeerState) {
 	s.mu.Unlock()
 }
 
-// Originate says which prefixes we announce: all of them. It may be called again
+// Originate says what we announce: all of it. It may be called again
 // at any time; while the speaker is away it is remembered.
-func (s *Speaker) Originate(ctx context.Context, prefixes []netip.Prefix) error {
+func (s *Speaker) Originate(ctx context.Context, origins []Origin) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.originate = slices.Clone(prefixes)
+	s.originate = slices.Clone(origins)
 	if s.life == nil {
 		return nil
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/osrg/gobgp/v4/api"
 	"google.golang.org/protobuf/proto"
+
+	"netd/netd/internal/filter"
 )
 
 var sessionStates = map[api.PeerState_SessionState]string{
@@ -18,7 +20,7 @@ var sessionStates = map[api.PeerState_SessionState]string{
 }
 
 // peerState translates a session; ok is false for one that is not configured.
-func (c Config) peerState(p *api.Peer, originated []netip.Prefix) (PeerState, bool) {
+func (c Config) peerState(p *api.Peer, originated []Origin) (PeerState, bool) {
 	address, err := netip.ParseAddr(p.GetState().GetNeighborAddress())
 	if err != nil {
 		return PeerState{}, false
@@ -32,6 +34,7 @@ func (c Config) peerState(p *api.Peer, originated []netip.Prefix) (PeerState, bo
 	}
 	if i := slices.IndexFunc(c.Peers, func(p Peer) bool { return p.Address == address }); i >= 0 {
 		s.Description, s.Shutdown = c.Peers[i].Description, c.Peers[i].Shutdown
+		s.Warning = c.clash(c.Peers[i])
 	}
 	if s.State == "" {
 		s.State = "Idle"
@@ -44,7 +47,7 @@ func (c Config) peerState(p *api.Peer, originated []netip.Prefix) (PeerState, bo
 		s.Since = since.AsTime()
 	}
 	s.Reason = disconnectReason(p.GetState())
-	s.count(p, session, originated)
+	s.count(p, session, told(c.filterPeer(configured(name, in), session), session, originated))
 	return s, true
 }
 
@@ -72,6 +75,26 @@ func (s *PeerState) count(p *api.Peer, session Session, originated []netip.Prefi
 			s.Warning = fmt.Sprintf("%d prefixes, and max-prefixes is %d", received, session.MaxPrefixes)
 		}
 	}
+}
+
+// configured is the name that filters know a session by: a range's is that of all.
+func configured(name, in string) string {
+	if in != "" {
+		return in
+	}
+	return name
+}
+
+// told is what of ours the peer's filters let through.
+func told(p filter.Peer, s Session, originated []Origin) []netip.Prefix {
+	steps := filter.Export(p, s.Export)
+	var list []netip.Prefix
+	for _, o := range originated {
+		if filter.Evaluate(steps, o.facts(p)).Accepted {
+			list = append(list, o.Prefix)
+		}
+	}
+	return list
 }
 
 // speaks tells whether the peer has announced a family; one that announces none

@@ -1,7 +1,6 @@
 package bgp
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 
@@ -76,7 +75,7 @@ func TestPeerState(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := c.peerState(tt.p, []netip.Prefix{pfx("10.64.1.0/26"), pfx("2001:db8:64:1::/64"), pfx("2001:db8:64:2::/64")})
+			got, ok := c.peerState(tt.p, Prefixes(pfx("10.64.1.0/26"), pfx("2001:db8:64:1::/64"), pfx("2001:db8:64:2::/64")))
 			if diff := cmp.Diff(tt.want, got, addresses()); diff != "" || ok != (tt.want.Name != "") {
 				t.Errorf("known: %v; state (-want +got):\n%s", ok, diff)
 			}

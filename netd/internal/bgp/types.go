@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"netd/netd/internal/filter"
 )
 
 // Config is what the speaker should do.
@@ -58,6 +60,9 @@ type Session struct {
 	Reflector bool
 	// ReflectorClient: we reflect to it what our other iBGP peers have told us.
 	ReflectorClient bool
+	// Import and Export are the rules of its filters; those that are built in come
+	// before and after.
+	Import, Export []filter.Rule
 }
 
 // ToR tells whether the session is with a switch that routes for us.

@@ -154,7 +154,7 @@ func (d *Daemon) speak(ctx context.Context) error {
 		}
 	}
 	c, err := d.speakerConfig() // another address came by DHCP, say
-	return errors.Join(err, d.speaker.Configure(ctx, c), d.speaker.Originate(ctx, d.blocks()))
+	return errors.Join(err, d.speaker.Configure(ctx, c), d.speaker.Originate(ctx, d.origins()))
 }
 
 func (d *Daemon) startSpeaker(ctx context.Context) error {

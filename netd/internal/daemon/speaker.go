@@ -21,5 +21,5 @@ func (d *Daemon) newSpeaker(restarting bool) (*bgp.Speaker, error) {
 	socket := filepath.Join(d.opts.RunDir, "bgp", "bgp.sock")
 	return bgp.New(bgp.Options{
 		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: d.opts.Log,
-	}, c, d.blocks(), restarting), nil
+	}, c, d.origins(), restarting), nil
 }

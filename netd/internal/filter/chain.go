@@ -15,10 +15,15 @@ const (
 	Shutdown = "graceful-shutdown"
 	// Bogons are refused unless a rule's own prefix, or a pool, names them.
 	Bogons = "bogons"
+	// OwnPrefix refuses what we originate ourselves: a path that were better than
+	// ours would take ours back from everybody.
+	OwnPrefix = "own-prefix"
 	// Pools are what any peer may tell.
 	Pools = "pools"
 	// Default is the default route, from ToRs.
 	Default = "default"
+	// Drain marks what is our own as about to go (RFC 8326).
+	Drain = "drain"
 	// OwnOnly is what is told: nothing learned, all that is our own.
 	OwnOnly = "own-only"
 )
@@ -27,13 +32,15 @@ const (
 // recommends 0, which GoBGP's API takes for "leave it as it is".
 const ShutdownPref = 1
 
-// Import returns the steps for what a peer tells, given the rules of its filters.
-func Import(p Peer, pools []netip.Prefix, rules []Rule) []Step {
+// Import returns the steps for what a peer tells, given the rules of its filters, the
+// prefixes that are ours, and the pools.
+func Import(p Peer, own []Range, pools []netip.Prefix, rules []Rule) []Step {
 	steps := []Step{
-		// Our own paths pass this way too, in GoBGP.
-		{Rule: OwnOnly, Match: Match{From: []Source{Own}}, Verdict: Accept},
 		{Rule: OddASPath, Match: Match{Odd: true}, Verdict: Reject},
 		shutdown(),
+	}
+	if len(own) > 0 {
+		steps = slices.Insert(steps, 1, Step{Rule: OwnPrefix, Match: Match{Prefixes: own}, Verdict: Reject})
 	}
 	for _, r := range rules {
 		if r.concerns(p) {
@@ -59,6 +66,9 @@ func Export(p Peer, rules []Rule) []Step {
 		from = []Source{ByEBGP}
 	}
 	steps := []Step{{Rule: OwnOnly, Match: Match{From: from}, Verdict: Reject}}
+	if p.Drain {
+		steps = append(steps, drain())
+	}
 	for _, r := range rules {
 		if !r.concerns(p) {
 			continue
@@ -68,6 +78,9 @@ func Export(p Peer, rules []Rule) []Step {
 		if p.Session == Internal {
 			s.Prepend = 0 // it would take the path for a loop
 		}
+		if p.Drain {
+			s.Set = s.Set.drained()
+		}
 		steps = append(steps, s)
 	}
 	return append(steps, Step{Rule: OwnOnly, Verdict: Accept})
@@ -76,6 +89,23 @@ func Export(p Peer, rules []Rule) []Step {
 func shutdown() Step {
 	pref := uint32(ShutdownPref)
 	return Step{Rule: Shutdown, Match: Match{Communities: []Pattern{GracefulShutdown.Pattern()}}, Set: Set{LocalPref: &pref}}
+}
+
+// drain marks all that is our own as about to go. By iBGP the preference goes along.
+func drain() Step {
+	s := shutdown()
+	s.Rule, s.Match = Drain, Match{From: []Source{Own}}
+	s.Set.Communities = Change{Add, []Pattern{GracefulShutdown.Pattern()}}
+	return s
+}
+
+// drained is a rule's change that leaves the mark of drain.
+func (s Set) drained() Set {
+	s.LocalPref = nil
+	if s.Communities.Op == Replace {
+		s.Communities.List = append(slices.Clone(s.Communities.List), GracefulShutdown.Pattern())
+	}
+	return s
 }
 
 func within(prefixes []netip.Prefix) []Range {

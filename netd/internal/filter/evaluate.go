@@ -106,7 +106,7 @@ func (s Set) apply(p Path) Path {
 	return p
 }
 
-func change[T any](have []T, c Change, pattern func(T) Pattern, from func(Pattern) T) []T {
+func change[T comparable](have []T, c Change, pattern func(T) Pattern, from func(Pattern) T) []T {
 	var list []T
 	if c.Op == Add || c.Op == Replace {
 		for _, p := range c.List {
@@ -115,12 +115,23 @@ func change[T any](have []T, c Change, pattern func(T) Pattern, from func(Patter
 	}
 	switch c.Op {
 	case Add:
-		return slices.Concat(have, list)
+		return once(slices.Concat(have, list))
 	case Remove:
 		return slices.DeleteFunc(slices.Clone(have), func(v T) bool { return matchesAny(c.List, pattern(v)) })
 	case Replace:
-		return list
+		return once(list)
 	case Keep:
 	}
 	return have
+}
+
+// once leaves of each value the first.
+func once[T comparable](list []T) []T {
+	var first []T
+	for _, v := range list {
+		if !slices.Contains(first, v) {
+			first = append(first, v)
+		}
+	}
+	return first
 }

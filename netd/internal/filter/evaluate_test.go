@@ -68,6 +68,7 @@ func TestImport(t *testing.T) {
 	tor := Peer{Name: "tor1", Kind: ToR, Session: External, LocalAS: 65101}
 	gateway := Peer{Name: "gw-b", Kind: Gateway, Session: External, LocalAS: 65101}
 	pools := []netip.Prefix{pfx("10.64.0.0/16"), pfx("2001:db8:64::/48")}
+	own := []Range{Within(pfx("10.64.1.0/26")), Exactly(pfx("192.0.2.0/24"))}
 	all := Rule{Name: "f/all", Verdict: Accept}
 	tests := []struct {
 		name  string
@@ -104,20 +105,23 @@ func TestImport(t *testing.T) {
 			Path{Prefix: pfx("192.168.7.0/24")}, "refused by no rule accepts it"},
 		{"a rule may refuse a pool", tor, []Rule{{Name: "f/no", Match: Match{Prefixes: ranges(t, "10.64.9.0/24 ge 24")}, Verdict: Reject}},
 			Path{Prefix: pfx("10.64.9.64/26")}, "refused by f/no"},
+		{"our block, whatever a rule says", gateway, []Rule{all}, Path{Prefix: pfx("10.64.1.0/26")}, "refused by own-prefix"},
+		{"a part of it", gateway, []Rule{all}, Path{Prefix: pfx("10.64.1.32/27")}, "refused by own-prefix"},
+		{"more than it", tor, nil, Path{Prefix: pfx("10.64.0.0/16")}, "accepted by pools"},
+		{"what we announce", tor, []Rule{all}, Path{Prefix: pfx("192.0.2.0/24")}, "refused by own-prefix"},
 		{"a rule for others", tor, []Rule{
 			{Name: "f/a", Peers: []string{"tor2"}, Verdict: Reject},
 			{Name: "f/b", Kinds: []Kind{Gateway, Reflector}, Verdict: Reject},
 			{Name: "f/c", Session: Internal, Verdict: Reject},
 			{Name: "f/d", Peers: []string{"tor1", "tor2"}, Kinds: []Kind{ToR}, Session: External, Verdict: Reject},
 		}, Path{Prefix: pfx("0.0.0.0/0")}, "refused by f/d"},
-		{"our own", tor, []Rule{{Name: "f/no", Verdict: Reject}}, Path{Prefix: pfx("192.0.2.0/24"), Source: Own}, "accepted by own-only"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.path.Source == 0 {
 				tt.path.Source = ByEBGP
 			}
-			if diff := cmp.Diff(tt.want, show(Evaluate(Import(tt.peer, pools, tt.rules), tt.path))); diff != "" {
+			if diff := cmp.Diff(tt.want, show(Evaluate(Import(tt.peer, own, pools, tt.rules), tt.path))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -136,7 +140,7 @@ func TestBogonsByBruteForce(t *testing.T) {
 		return slices.ContainsFunc(of, func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) })
 	}
 	for _, list := range lists {
-		steps := Import(Peer{Kind: Gateway}, nil, nil)
+		steps := Import(Peer{Kind: Gateway}, nil, nil, nil)
 		steps = append(steps[:len(steps):len(steps)], apart(Rule{Name: "f/x", Match: Match{Prefixes: list}, Verdict: Accept}, pools)...)
 		for _, text := range []string{"0.0.0.0", "8.8.8.0", "10.0.0.0", "10.64.0.0", "10.64.3.0", "96.0.0.0", "100.64.0.0", "100.128.0.0", "172.16.0.0", "172.128.0.0", "224.0.0.0"} {
 			for bits := range 33 {
@@ -167,6 +171,7 @@ func TestBogonsByBruteForce(t *testing.T) {
 func TestExport(t *testing.T) {
 	tor := Peer{Name: "tor1", Kind: ToR, Session: External, LocalAS: 65101}
 	client := Peer{Name: "gw-b", Kind: Gateway, Session: Internal, LocalAS: 65101, Reflect: true}
+	drained := Peer{Name: "gw-b", Kind: Gateway, Session: Internal, LocalAS: 65101, Drain: true}
 	mark := Rule{Name: "f/mark", Match: Match{Communities: patterns(t, "65000:*")}, Set: Set{
 		MED: num(7), Large: Change{Add, patterns(t, "65000:1:2")}, Prepend: 2,
 	}}
@@ -187,6 +192,8 @@ func TestExport(t *testing.T) {
 		{"refused", tor, []Rule{none}, Path{Source: Own}, "refused by f/none"},
 		{"marked", tor, []Rule{mark, yes}, Path{Source: Own, ASPath: []uint32{65101}, Communities: []Community{65000<<16 | 5}},
 			"accepted by f/yes; f/mark: med 7, add-large-communities 65000:1:2, prepend 2"},
+		{"drained", drained, []Rule{{Name: "f/strip", Set: Set{Communities: Change{Op: Replace}, LocalPref: num(200)}}}, Path{Source: Own},
+			"accepted by own-only; drain: local-preference 1, add-communities graceful-shutdown; f/strip: set-communities graceful-shutdown"},
 		{"not prepended inside of an AS", client, []Rule{mark}, Path{Source: Own, Communities: []Community{65000<<16 | 5}},
 			"accepted by own-only; f/mark: med 7, add-large-communities 65000:1:2"},
 	}

@@ -167,6 +167,8 @@ type Peer struct {
 	LocalAS uint32
 	// Reflect: paths of our own AS may be passed on to it (RFC 4456).
 	Reflect bool
+	// Drain: we are about to go, and tell so (RFC 8326).
+	Drain bool
 }
 
 // concerns tells whether the rule is for the peer.

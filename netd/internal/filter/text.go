@@ -171,10 +171,11 @@ func (p Pattern) String() string {
 	if c, ok := p.community(); ok {
 		return c.String()
 	}
-	return p.plain()
+	return p.Numbers()
 }
 
-func (p Pattern) plain() string {
+// Numbers returns the pattern without names.
+func (p Pattern) Numbers() string {
 	words := make([]string, len(p))
 	for i, part := range p {
 		if words[i] = "*"; !part.Any {
@@ -186,7 +187,7 @@ func (p Pattern) plain() string {
 
 // Regexp matches the text of the communities that the pattern does.
 func (p Pattern) Regexp() string {
-	return "^" + strings.ReplaceAll(p.plain(), "*", `\d+`) + "$"
+	return "^" + strings.ReplaceAll(p.Numbers(), "*", `\d+`) + "$"
 }
 
 // community is the one that the pattern is, if it is one of two numbers.
@@ -218,7 +219,7 @@ func (c Community) String() string {
 			return w.name
 		}
 	}
-	return c.Pattern().plain()
+	return c.Pattern().Numbers()
 }
 
 // Pattern returns the pattern of this community alone.
@@ -227,7 +228,7 @@ func (c LargeCommunity) Pattern() Pattern {
 }
 
 // String returns the community's numbers.
-func (c LargeCommunity) String() string { return c.Pattern().plain() }
+func (c LargeCommunity) String() string { return c.Pattern().Numbers() }
 
 // ASPattern is a form of AS paths: "65001 * 65103".
 type ASPattern []ASToken
