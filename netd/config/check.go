@@ -128,6 +128,8 @@ func (r *reader) checkBGP(f *rawFile) {
 		r.conflict(b.keepalive.n, "not less than hold-time: expected less than %s, usually a third of it", plainSeconds(b.holdTime.v))
 	}
 	r.checkPeers(f)
+	r.checkFilters(f)
+	r.checkAnnounces(f)
 	r.checkConnected(f)
 	r.warnSharedAS(f)
 	if f.bgp.as.ok && len(f.bgp.peers)+len(f.bgp.gateways)+len(f.bgp.ranges) == 0 {

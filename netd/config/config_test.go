@@ -80,7 +80,7 @@ func TestLab(t *testing.T) {
 			},
 		},
 		Pools: []Pool{{
-			"pods", netip.MustParsePrefix("10.64.0.0/16"), netip.MustParsePrefix("10.64.3.0/26"), ModeCrossSubnet,
+			Name: "pods", Prefix: netip.MustParsePrefix("10.64.0.0/16"), Block: netip.MustParsePrefix("10.64.3.0/26"), Mode: ModeCrossSubnet,
 		}},
 		Workloads:  []Workload{{Name: "web", Image: "web.tar", Replicas: 1}},
 		Management: Management{ConsolePassword: hash},

@@ -52,6 +52,7 @@ type Session struct {
 	MaxPrefixesRestart time.Duration
 	// ReflectorClient: we reflect to it what other iBGP peers tell us (RFC 4456).
 	ReflectorClient bool
+	Filters
 }
 
 // Peer is one BGP session.
@@ -99,6 +100,7 @@ type rawSession struct {
 	maxPrefixesWarn    val[int64]
 	maxPrefixesRestart val[time.Duration]
 	reflectorClient    val[bool]
+	rawFilters
 }
 
 type rawPeer struct {
@@ -195,6 +197,7 @@ func (b *rawBGP) readSession(t *table, as string) rawSession {
 		maxPrefixes:        withDefault(t, "max-prefixes", number(1, 10_000_000, "10000"), 10000),
 		maxPrefixesWarn:    withDefault(t, "max-prefixes-warn", number(1, 100, "80"), 80),
 		maxPrefixesRestart: withDefault(t, "max-prefixes-restart", seconds(0, 24*time.Hour, "5m"), 5*time.Minute),
+		rawFilters:         readFilters(t).or(b.rawFilters),
 	}
 	def := b.keepalive.v
 	if s.holdTime.n != nil || def >= s.holdTime.v {
@@ -380,7 +383,7 @@ func (s rawSession) config() Session {
 		GTSM: s.gtsm.v, PasswordFile: s.passwordFile.v, Passive: s.passive.v,
 		HoldTime: s.holdTime.v, Keepalive: s.keepalive.v, ConnectRetry: s.connectRetry.v,
 		MaxPrefixes: uint32(s.maxPrefixes.v), MaxPrefixesWarn: int(s.maxPrefixesWarn.v), MaxPrefixesRestart: s.maxPrefixesRestart.v,
-		ReflectorClient: s.reflectorClient.v,
+		ReflectorClient: s.reflectorClient.v, Filters: s.rawFilters.config(),
 	}
 }
 
@@ -461,4 +464,5 @@ func printSession(p func(string, ...any), s Session) {
 		quote(plainSeconds(s.HoldTime)), quote(plainSeconds(s.Keepalive)), quote(plainSeconds(s.ConnectRetry)))
 	p("max-prefixes = %d\nmax-prefixes-warn = %d\nmax-prefixes-restart = %s",
 		s.MaxPrefixes, s.MaxPrefixesWarn, quote(plainSeconds(s.MaxPrefixesRestart)))
+	s.Filters.print(p)
 }

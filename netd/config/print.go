@@ -27,6 +27,8 @@ func (f *rawFile) config() *Config {
 			Peers:         configPeers(f.bgp.peers),
 			GatewayPeers:  configPeers(f.bgp.gateways),
 			Ranges:        configRanges(f.bgp.ranges),
+			Filters:       configFilters(f.bgp.filters),
+			Announces:     configAnnounces(f.bgp.announces),
 		},
 	}
 	for _, u := range f.uplinks {
@@ -36,7 +38,7 @@ func (f *rawFile) config() *Config {
 		c.BGP.RouterID = first.Addresses[0].Addr()
 	}
 	for _, p := range f.pools {
-		c.Pools = append(c.Pools, Pool{Name: p.name.v, Prefix: p.prefix.v, Block: p.block.v, Mode: p.mode.v})
+		c.Pools = append(c.Pools, Pool{Name: p.name.v, Prefix: p.prefix.v, Block: p.block.v, Mode: p.mode.v, Attributes: p.rawAttributes.config()})
 	}
 	for _, w := range f.workloads {
 		c.Workloads = append(c.Workloads, w.config())
@@ -122,9 +124,12 @@ func (c *Config) TOML() []byte {
 	printPeers(p, "bgp.peer", c.BGP.Peers)
 	printPeers(p, "bgp.gateway", c.BGP.GatewayPeers)
 	printRanges(p, c.BGP.Ranges)
+	printFilters(p, c.BGP.Filters)
+	printAnnounces(p, c.BGP.Announces)
 	for _, o := range c.Pools {
 		p("\n[[pool]]\nname = %s\nprefix = %s\nblock = %s\nencapsulation = %s",
 			quote(o.Name), quote(o.Prefix.String()), quote(o.Block.String()), quote(string(o.Mode)))
+		o.Attributes.print(p)
 	}
 	for _, w := range c.Workloads {
 		printWorkload(p, w)

@@ -48,6 +48,9 @@ type rawBGP struct {
 	peers         []rawPeer
 	gateways      []rawPeer
 	ranges        []rawRange
+	filters       []rawFilter
+	announces     []rawAnnounce
+	rawFilters    // of peers that name none
 }
 
 type rawBFD struct {
@@ -61,6 +64,7 @@ type rawPool struct {
 	prefix val[netip.Prefix]
 	block  val[netip.Prefix]
 	mode   val[Mode]
+	rawAttributes
 }
 
 type rawWorkload struct {
@@ -160,6 +164,13 @@ func readBGP(t *table) rawBGP {
 		restartTime:   withDefault(t, "restart-time", seconds(0, 4095*time.Second, "120s"), 120*time.Second),
 		longLivedTime: withDefault(t, "long-lived-time", seconds(0, (1<<24-1)*time.Second, "1h"), 0),
 	}
+	b.rawFilters = readFilters(t)
+	for _, e := range t.tables("filter") {
+		b.filters = append(b.filters, readFilter(e))
+	}
+	for _, e := range t.tables("announce") {
+		b.announces = append(b.announces, readAnnounce(e))
+	}
 	b.keepalive = withDefault(t, "keepalive", keepalive(), (b.holdTime.v / 3).Truncate(time.Second))
 	for _, e := range t.tables("peer") {
 		b.peers = append(b.peers, b.readPeer(e))
@@ -222,6 +233,8 @@ func readPool(t *table) rawPool {
 		prefix: required(t, "prefix", podPrefix("an IPv4 or IPv6 prefix", "10.64.0.0/16")),
 		block:  required(t, "block", podPrefix("this gateway's part of the pool, an IPv4 or IPv6 prefix", "10.64.1.0/26")),
 		mode:   withDefault(t, "encapsulation", oneOf(ModeNever, ModeCrossSubnet, ModeAlways), ModeCrossSubnet),
+
+		rawAttributes: readAttributes(t),
 	}
 }
 

@@ -83,6 +83,10 @@ type BGP struct {
 	GatewayPeers []Peer
 	// Ranges are the peers that are not known one by one.
 	Ranges []Range
+	// Filters are what peers name.
+	Filters []Filter
+	// Announces are the prefixes that are announced beside the blocks.
+	Announces []Announce
 }
 
 // BFD (RFC 5880) notices within MinRx (or the peer's own interval, if that is
@@ -116,6 +120,8 @@ type Pool struct {
 	// Block is this gateway's share of Prefix; it is announced by BGP.
 	Block netip.Prefix
 	Mode  Mode
+	// Attributes go with the block's announcement.
+	Attributes
 }
 
 // Workload is what the gateway runs, as Replicas pods.

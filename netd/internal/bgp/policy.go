@@ -272,7 +272,7 @@ func actions(s filter.Step) *api.Actions {
 	}
 	a.Community, a.LargeCommunity = communityAction(s.Set.Communities), communityAction(s.Set.Large)
 	if s.Prepend > 0 {
-		a.AsPrepend = &api.AsPrependAction{Asn: s.Own(), UseLeftMost: s.Own() == 0, Repeat: uint32(s.Prepend)}
+		a.AsPrepend = &api.AsPrependAction{Asn: s.PrependAS, UseLeftMost: s.PrependAS == 0, Repeat: uint32(s.Prepend)}
 	}
 	return a
 }

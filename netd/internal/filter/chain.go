@@ -74,7 +74,7 @@ func Export(p Peer, rules []Rule) []Step {
 			continue
 		}
 		s := Step{r.Name, r.Match, r.Set, r.Verdict}
-		s.own = p.LocalAS
+		s.PrependAS = p.LocalAS
 		if p.Session == Internal {
 			s.Prepend = 0 // it would take the path for a loop
 		}

@@ -96,7 +96,7 @@ func (s Set) apply(p Path) Path {
 	p.Large = change(p.Large, s.Large, LargeCommunity.Pattern, func(v Pattern) LargeCommunity {
 		return LargeCommunity{v[0].Value, v[1].Value, v[2].Value}
 	})
-	as := s.own
+	as := s.PrependAS
 	if as == 0 && len(p.ASPath) > 0 {
 		as = p.ASPath[0]
 	}

@@ -230,7 +230,7 @@ func TestChanges(t *testing.T) {
 			p.Communities, p.Large = []Community{1<<16 | 1}, nil
 		}},
 		{"prepend what is first", Set{Prepend: 2}, func(p *Path) { p.ASPath = []uint32{65001, 65001, 65001, 65002} }},
-		{"prepend our own", Set{Prepend: 1, own: 65101}, func(p *Path) { p.ASPath = []uint32{65101, 65001, 65002} }},
+		{"prepend our own", Set{Prepend: 1, PrependAS: 65101}, func(p *Path) { p.ASPath = []uint32{65101, 65001, 65002} }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

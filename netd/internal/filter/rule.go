@@ -92,13 +92,10 @@ type Set struct {
 	// Prepend is how often to put an AS in front of the AS path: on import the
 	// AS that is first already, on export our own.
 	Prepend int
-
-	// own is the AS to prepend on export.
-	own uint32
+	// PrependAS is the one to prepend, which Export fills in; 0 is the one that is
+	// first already.
+	PrependAS uint32
 }
-
-// Own returns the AS to prepend; 0 is the one that is first already.
-func (s Set) Own() uint32 { return s.own }
 
 // None tells whether nothing is changed.
 func (s Set) None() bool {
