@@ -132,7 +132,7 @@ func (s *site) speak(t *testing.T, c Config, originate ...netip.Prefix) {
 	}
 	s.Speaker = New(Options{
 		Program: program, Args: []string{"serve", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(s.log, nil)),
-	}, c, originate, false)
+	}, c, Prefixes(originate...), false)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
