@@ -44,7 +44,7 @@ func ranks() map[string]int {
 	return map[string]int{
 		"netd/internal/filter": -1, // a vocabulary, pure: config reads it, bgp and daemon speak it
 		"netd/config":          0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
-		"netd/internal/cage": 0,
+		"netd/internal/cage": 0, "netd/internal/rawbgp": 0,
 		"netd/internal/link": 1, "netd/internal/pod": 1, "netd/internal/route": 1, "netd/internal/policy": 1,
 		"netd/internal/bgp": 1, "netd/internal/bfd": 1, "netd/internal/api": 1,
 		"netd/internal/daemon": 2, "netd/internal/cli": 2,
@@ -76,7 +76,7 @@ func offence(e edge) string {
 	switch {
 	case !own:
 		return ""
-	case to == "netd/internal/ownnet" && !test:
+	case (to == "netd/internal/ownnet" || to == "netd/internal/rawbgp") && !test:
 		return fmt.Sprintf("%s: imports %s, which is for tests only", e.file, e.imports)
 	case test:
 		return "" // A test may put together what the daemon does.

@@ -118,7 +118,7 @@ func bird(t *testing.T) {
 	t.Cleanup(func() { _ = cmd.Wait() }) // its context ends before
 }
 
-// startSpeaker runs a speaker of this binary for as long as the test, and returns
+// startSpeaker runs the built program's speaker for as long as the test, and returns
 // its API.
 func startSpeaker(t *testing.T, c Config) (api.GoBgpServiceClient, *logbook) {
 	t.Helper()
@@ -126,16 +126,16 @@ func startSpeaker(t *testing.T, c Config) (api.GoBgpServiceClient, *logbook) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
+	program, err := filepath.Abs("../../../bin/amd64/netd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, socket := filepath.Join(dir, "speaker"), filepath.Join(dir, "run", "bgp.sock")
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Link(self, program)); err != nil {
+	socket := filepath.Join(dir, "run", "bgp.sock")
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	log := new(logbook)
-	s := New(Options{Program: program, Args: []string{"serve", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(log, nil))}, c, nil, false)
+	s := New(Options{Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(log, nil))}, c, nil, false)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()

@@ -65,6 +65,22 @@ func isStale(p *api.Path) bool {
 type source struct {
 	name    string
 	address netip.Addr
+	// ownAS is what the peer knows us by, and may occur so often in its paths.
+	ownAS   uint32
+	allowed int
+}
+
+// usable tells whether the AS path has no loop (RFC 4271 section 9.1.2) and no
+// AS 0 (RFC 7607). GoBGP looks for neither: it takes AS 0, and of a path with a
+// loop it would not notice that it replaces the one before.
+func (s source) usable(path []uint32) bool {
+	own := 0
+	for _, as := range path {
+		if as == s.ownAS {
+			own++
+		}
+	}
+	return own <= s.allowed && !slices.Contains(path, 0)
 }
 
 // learned turns one destination into paths, in BGP's order; our own are left out.
@@ -88,6 +104,9 @@ func learned(d *api.Destination, sources map[string]source) []Path {
 			for _, seg := range a.GetAsPath().GetSegments() {
 				path.ASPath = append(path.ASPath, seg.GetNumbers()...)
 			}
+		}
+		if !from.usable(path.ASPath) {
+			continue
 		}
 		m := meritOf(p)
 		if len(paths) > 0 && !slices.ContainsFunc(equals, func(o merit) bool { return !m.as(o) }) {

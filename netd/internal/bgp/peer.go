@@ -12,6 +12,8 @@ const (
 	multihopTTL = 64
 	// idleHold is the pause after a session was reset (GoBGP's default is 30 s).
 	idleHold = 2 * time.Second
+	// anyOwnAS keeps GoBGP from looking for loops: source.usable does.
+	anyOwnAS = 255
 )
 
 // peer is a session as GoBGP takes it. What GoBGP need not know is left out, so
@@ -20,7 +22,7 @@ func (c Config) peer(p Peer, restarting bool) *api.Peer {
 	peer := &api.Peer{
 		Conf: &api.PeerConf{
 			NeighborAddress: p.Address.String(), PeerAsn: p.AS, LocalAsn: c.localAS(p.Session), AuthPassword: p.Password,
-			AllowOwnAsn: uint32(p.AllowOwnAS), AdminDown: p.Shutdown, Description: p.Name,
+			AllowOwnAsn: anyOwnAS, AdminDown: p.Shutdown, Description: p.Name,
 		},
 		Timers:          p.timers(),
 		Transport:       &api.Transport{LocalAddress: p.Local.String(), PassiveMode: p.Passive},
@@ -42,7 +44,7 @@ func (c Config) peer(p Peer, restarting bool) *api.Peer {
 func (c Config) group(r Range, restarting bool) *api.PeerGroup {
 	return &api.PeerGroup{
 		Conf: &api.PeerGroupConf{
-			PeerGroupName: r.Name, PeerAsn: r.AS, LocalAsn: c.localAS(r.Session), AuthPassword: r.Password, AllowOwnAsn: uint32(r.AllowOwnAS),
+			PeerGroupName: r.Name, PeerAsn: r.AS, LocalAsn: c.localAS(r.Session), AuthPassword: r.Password, AllowOwnAsn: anyOwnAS,
 		},
 		Timers:          r.timers(),
 		Transport:       &api.Transport{PassiveMode: true},

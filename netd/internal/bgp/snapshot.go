@@ -40,7 +40,8 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		} else if p.Reason == "" {
 			p.Reason = losses[p.Address.String()]
 		}
-		sources[p.Address.String()] = source{p.Name, p.Address}
+		_, _, session, _ := config.who(p.Address)
+		sources[p.Address.String()] = source{p.Name, p.Address, config.localAS(session), session.AllowOwnAS}
 		snap.Peers = append(snap.Peers, p)
 	})
 	if err != nil {

@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,17 +21,8 @@ import (
 	"netd/netd/internal/ownnet"
 )
 
-// TestMain makes this binary a speaker, or one that dies at once, if it is called so.
+// TestMain makes this binary a speaker that dies at once, if it is called so.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "serve" {
-		ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer cancel()
-		if err := Serve(ctx, os.Args[2], os.Stderr); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
 	if len(os.Args) == 2 && os.Args[1] == "die" {
 		fmt.Fprintln(os.Stderr, "panic: a made-up one, as uid", os.Getuid())
 		os.Exit(2)
