@@ -1,0 +1,112 @@
+//go:build net
+
+package daemon_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"netd/netd/internal/api"
+)
+
+// speaker returns the process of a gateway's speaker.
+func (s *site) speaker(gw string) (int, error) {
+	agent := s.gw[gw].PID()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", agent, agent))
+	for _, thread := range threads(agent) {
+		more, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", agent, thread))
+		b = append(b, more...)
+	}
+	for _, pid := range strings.Fields(string(b)) {
+		status, _ := os.ReadFile("/proc/" + pid + "/status")
+		if strings.Contains(string(status), "\nUid:\t179\t179\t179\t179\n") {
+			return strconv.Atoi(pid)
+		}
+	}
+	return 0, fmt.Errorf("the agent %d of %s has no speaker: children %q, %v", agent, gw, b, err)
+}
+
+func threads(pid int) []string {
+	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// kept is what must not change when a speaker dies: policy, pods' links, routes.
+func (s *site) kept(gw string) string {
+	s.Helper()
+	var all strings.Builder
+	for _, command := range []string{"nft list ruleset", "ip -o link show type veth", "ip route show proto 120", "ip -6 route show proto 120"} {
+		out, err := s.hosts[gw].Run(s.Context(), strings.Fields(command)...)
+		s.must(err)
+		all.WriteString(out)
+	}
+	out, err := s.gw[gw].Ask(s.Context(), "pods")
+	s.must(err)
+	return all.String() + out
+}
+
+// establishedBetween tells whether the one session of a gateway is up, since then.
+func (s *site) establishedBetween(ctx context.Context, gw string, after, before time.Time) error {
+	var v []api.Peer
+	if err := s.gw[gw].JSON(ctx, &v, "peers"); err != nil {
+		return err
+	}
+	if len(v) != 1 || v[0].State != "Established" || v[0].Since.Before(after) || v[0].Since.After(before) {
+		return fmt.Errorf("not between %s and %s: %+v", after, before, v)
+	}
+	return nil
+}
+
+// A speaker that is killed, or that breaks, costs no packet and moves nothing: the
+// session is back within five seconds.
+func TestSpeakerKilled(t *testing.T) {
+	const deadline = 5 * time.Second
+	s := restartSite(t, "")
+	monitor, err := s.hosts["tor1"].Start("monitor", "ip", "-4", "monitor", "route")
+	s.must(err)
+	before := s.kept("gw-a")
+	stops := []func() (int, int){s.flow("gw-a", "gw-c"), s.flow("gw-c", "gw-a")}
+	for _, how := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSEGV} {
+		// Since is in whole seconds: the session to be lost must be older.
+		within(t, time.Minute, "a session of another second", func(ctx context.Context) error {
+			return s.establishedBetween(ctx, "gw-a", time.Time{}, time.Now().Add(-time.Second))
+		})
+		pid, err := s.speaker("gw-a")
+		s.must(err)
+		at := time.Now()
+		s.must(syscall.Kill(pid, how))
+		within(t, time.Minute, "the session to be back", func(ctx context.Context) error {
+			if now, err := s.speaker("gw-a"); err != nil || now == pid {
+				return fmt.Errorf("the speaker is still process %d: %w", pid, err)
+			}
+			return s.establishedBetween(ctx, "gw-a", at.Truncate(time.Second), time.Now())
+		})
+		took := time.Since(at)
+		t.Logf("%v: the session is back after %s", how, took.Round(time.Millisecond))
+		if took > deadline {
+			t.Errorf("%v: the session is back after %s, want %s", how, took, deadline)
+		}
+	}
+	for i, stop := range stops {
+		if sent, lost := stop(); lost > 0 || sent < 100 {
+			t.Errorf("flow %d: %d of %d packets lost", i, lost, sent)
+		}
+	}
+	monitor.Stop()
+	if seen := monitor.Tail(20); seen != "" {
+		t.Errorf("routes moved on the ToR:\n%s", seen)
+	}
+	if after := s.kept("gw-a"); after != before {
+		t.Errorf("what must stay has changed from\n%s\nto\n%s", before, after)
+	}
+}
