@@ -95,8 +95,12 @@ func (s Session) ttlSecurity() *api.TtlSecurity {
 	if !s.GTSM {
 		return nil
 	}
-	return &api.TtlSecurity{Enabled: true, TtlMin: uint32(256 - s.hops())}
+	return &api.TtlSecurity{Enabled: true, TtlMin: uint32(s.MinTTL())}
 }
+
+// MinTTL is the least that the peer's packets have if none came from further away
+// than it is (RFC 5082).
+func (s Session) MinTTL() uint8 { return uint8(256 - s.hops()) }
 
 func (c Config) routeReflector(s Session) *api.RouteReflector {
 	if !s.ReflectorClient {

@@ -12,12 +12,31 @@ import (
 
 // guardRules is the policy that the configuration asks for.
 func (d *Daemon) guardRules() policy.Rules {
-	rules := policy.Rules{PodLinks: pod.LinkPrefix}
+	rules := policy.Rules{PodLinks: pod.LinkPrefix, BGPPort: d.config.BGP.Port, Near: d.near()}
 	for _, g := range d.config.BGP.GatewayPeers {
 		rules.Gateways = append(rules.Gateways, g.Address)
 	}
 	slices.SortFunc(rules.Gateways, netip.Addr.Compare)
 	return rules
+}
+
+// near is the peers whose packets may not come from far (GTSM).
+func (d *Daemon) near() []policy.Near {
+	var near []policy.Near
+	add := func(peers netip.Prefix, c config.Session) {
+		if s, _ := d.session(c); s.GTSM {
+			near = append(near, policy.Near{Peers: peers, MinTTL: s.MinTTL()})
+		}
+	}
+	for _, p := range slices.Concat(d.peers(), d.config.BGP.GatewayPeers) {
+		if a := p.Address.WithZone(""); a.IsValid() {
+			add(netip.PrefixFrom(a, a.BitLen()), p.Session)
+		}
+	}
+	for _, r := range d.config.BGP.Ranges {
+		add(r.Prefix, r.Session)
+	}
+	return near
 }
 
 // applyGuard puts the policy in force.

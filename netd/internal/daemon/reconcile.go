@@ -260,9 +260,13 @@ func (d *Daemon) facts() (route.Facts, error) {
 	if d.tunnelled() && d.source.IsValid() {
 		f.Tunnels = []route.Tunnel{{Kind: route.IPIP, Link: link.TunnelName, Inner: route.IPv4, Outer: route.IPv4}}
 	}
+	gateways := map[string]bool{}
+	for _, g := range f.Gateways {
+		gateways[g] = true
+	}
 	for _, p := range d.snapshot.Paths {
 		f.Paths = append(f.Paths, route.Path{
-			Prefix: p.Prefix, NextHop: p.NextHop, Peer: p.Peer, Rank: p.Rank, ASPath: p.ASPath, Stale: p.Stale,
+			Prefix: p.Prefix, NextHop: p.NextHop, Peer: p.Peer, Rank: p.Rank, ASPath: p.ASPath, Stale: p.Stale, FromGateway: gateways[p.Peer],
 		})
 	}
 	for _, u := range d.uplinks {

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -22,11 +21,15 @@ type Rules struct {
 	PodLinks string
 	// VXLANPort is the UDP port to guard, too; 0 if there is no VXLAN.
 	VXLANPort uint16
+	// BGPPort is the TCP port that Near peers are kept to their TTL at.
+	BGPPort uint16
+	Near    []Near
 }
 
 // Equal tells whether two policies are the same.
 func (r Rules) Equal(o Rules) bool {
-	return r.PodLinks == o.PodLinks && r.VXLANPort == o.VXLANPort && slices.Equal(r.Gateways, o.Gateways)
+	return r.PodLinks == o.PodLinks && r.VXLANPort == o.VXLANPort && slices.Equal(r.Gateways, o.Gateways) &&
+		r.BGPPort == o.BGPPort && slices.Equal(r.Near, o.Near)
 }
 
 // Apply replaces our table by one that says r, in one transaction: there is no
@@ -91,10 +94,11 @@ func (b builder) rules(r Rules) error {
 		})
 		b.drop(input, unknown, oneOf(tunnels))
 		if r.VXLANPort != 0 {
-			b.drop(input, unknown, udpTo(r.VXLANPort))
+			b.drop(input, unknown, to(unix.IPPROTO_UDP, r.VXLANPort))
 		}
 	}
 	b.drop(input, b.fromPods(), oneOf(tunnels))
+	b.near(input, r.BGPPort, r.Near)
 	b.drop(b.chain("forward", nftables.ChainHookForward, nftables.ChainPriorityFilter), b.fromPods(), oneOf(tunnels))
 	b.drop(b.chain("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw),
 		b.fromPods(), family(unix.NFPROTO_IPV6), []expr.Any{
@@ -150,13 +154,6 @@ func oneOf(protocols *nftables.Set) []expr.Any {
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Lookup{SourceRegister: 1, SetName: protocols.Name, SetID: protocols.ID},
 	}
-}
-
-func udpTo(port uint16) []expr.Any {
-	return append(is(expr.MetaKeyL4PROTO, unix.IPPROTO_UDP),
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},
-	)
 }
 
 // Present tells whether our table is there: others may have flushed the ruleset.

@@ -36,6 +36,13 @@ const golden = `table inet netd {
 		ip6 saddr != @gateways6 meta l4proto @tunnels counter packets 0 bytes 0 drop
 		ip6 saddr != @gateways6 udp dport 4789 counter packets 0 bytes 0 drop
 		iifname "pod*" meta l4proto @tunnels counter packets 0 bytes 0 drop
+		tcp dport 179 jump near
+	}
+
+	chain near {
+		ip saddr 10.0.1.1 ip ttl < 255 counter packets 0 bytes 0 drop
+		ip saddr 10.0.0.0/22 ip ttl < 254 counter packets 0 bytes 0 drop
+		ip6 saddr fe80::1 ip6 hoplimit < 255 counter packets 0 bytes 0 drop
 	}
 
 	chain forward {
@@ -61,6 +68,8 @@ func TestApply(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		rules := policy.Rules{PodLinks: "pod", VXLANPort: 4789, Gateways: []netip.Addr{
 			netip.MustParseAddr("10.0.1.12"), netip.MustParseAddr("10.0.2.13"), netip.MustParseAddr("2001:db8:1::12"),
+		}, BGPPort: 179, Near: []policy.Near{
+			{netip.MustParsePrefix("10.0.1.1/32"), 255}, {netip.MustParsePrefix("10.0.0.0/22"), 254}, {netip.MustParsePrefix("fe80::1/128"), 255},
 		}}
 		ownnet.Command(t, "nft add table ip alien")
 		ownnet.Command(t, "nft add table ip netd") // an earlier release's

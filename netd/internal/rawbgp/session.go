@@ -33,6 +33,7 @@ type Options struct {
 // Session is an established session.
 type Session struct {
 	conn net.Conn
+	hold time.Duration // the other side must not be silent for longer
 	// Peer is the other side's OPEN, without its header.
 	Peer    []byte
 	updates atomic.Int64
@@ -111,7 +112,7 @@ func connect(ctx context.Context, o Options) (_ *Session, err error) {
 	if _, err := conn.Write(append(o.open(), Message(Keepalive, nil)...)); err != nil {
 		return nil, err
 	}
-	s := &Session{conn: conn, done: make(chan struct{})}
+	s := &Session{conn: conn, hold: o.Hold, done: make(chan struct{})}
 	for _, want := range []byte{Open, Keepalive} {
 		kind, body, err := Read(conn)
 		if err != nil {
@@ -152,6 +153,7 @@ func Read(r io.Reader) (kind byte, body []byte, err error) {
 
 func (s *Session) listen() {
 	for {
+		_ = s.conn.SetReadDeadline(time.Now().Add(s.hold))
 		kind, _, err := Read(s.conn)
 		if err != nil {
 			s.end(err)

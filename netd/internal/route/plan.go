@@ -61,6 +61,8 @@ type Path struct {
 	ASPath []uint32
 	// Stale: the peer is restarting and its paths are kept meanwhile (RFC 4724).
 	Stale bool
+	// FromGateway: a gateway told it, which announces only what it owns.
+	FromGateway bool
 	// Static: not learned, but the router that the configuration or DHCP names.
 	Static bool
 }
@@ -293,6 +295,8 @@ func (f *Facts) classify(c *Candidate, mode Mode) {
 	switch {
 	case gateway && c.Prefix.Bits() == 0:
 		c.Reason = fmt.Sprintf("a default route from gateway %s: only ToRs give one", name)
+	case gateway && c.FromGateway && name != c.Peer && len(c.ASPath) > 0: // an iBGP one may be a reflector
+		c.Reason = fmt.Sprintf("%s announces what it does not own: next hop %s is %s", c.Peer, c.NextHop, name)
 	case mode == Always && tunnel != nil:
 		c.Kind, c.class, c.way = tunnel.Kind, 0, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s; the pool's mode is always", name)

@@ -98,6 +98,15 @@ func TestPlan(t *testing.T) {
 		{"nothing learned", func(*Facts) {}, `
 10.64.1.0/26 blackhole
 `},
+		{"a gateway names another one as next hop; an iBGP one may reflect", func(f *Facts) {
+			f.Paths = []Path{path("10.64.3.0/26", "10.0.1.12", "gw-c", 0), path("10.64.4.0/26", "10.0.1.12", "gw-c", 0)}
+			f.Paths[0].FromGateway, f.Paths[0].ASPath = true, []uint32{65103}
+			f.Paths[1].FromGateway = true
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 none: no route: gw-c announces what it does not own: next hop 10.0.1.12 is gw-b
+10.64.4.0/26 native via 10.0.1.12 dev uplink0
+`},
 		{"own pods", func(f *Facts) {
 			f.Pods = []LocalPod{{"web-0", ip("10.64.1.0"), "pod1"}}
 		}, `

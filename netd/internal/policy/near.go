@@ -1,0 +1,59 @@
+package policy
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Near is peers of BGP that are not far away.
+type Near struct {
+	Peers netip.Prefix
+	// MinTTL of their packets, 1 to 255 (RFC 5082).
+	MinTTL uint8
+}
+
+// near drops what near peers, or others in their name, send to BGP's port from
+// further away. The speaker looks at the TTL too, but only once it has accepted a
+// connection: what was sent until then has passed.
+func (b builder) near(input *nftables.Chain, port uint16, peers []Near) {
+	if len(peers) == 0 {
+		return
+	}
+	chain := b.AddChain(&nftables.Chain{Name: "near", Table: b.table})
+	b.AddRule(&nftables.Rule{Table: b.table, Chain: input, Exprs: append(to(unix.IPPROTO_TCP, port),
+		&expr.Verdict{Kind: expr.VerdictJump, Chain: chain.Name})})
+	for _, n := range peers {
+		protocol, source, ttl := byte(unix.NFPROTO_IPV4), uint32(12), uint32(8)
+		if n.Peers.Addr().Is6() {
+			protocol, source, ttl = unix.NFPROTO_IPV6, 8, 7
+		}
+		mask := mask(n.Peers)
+		b.drop(chain, family(protocol), []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: source, Len: uint32(len(mask))},
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: n.Peers.Masked().Addr().AsSlice()},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: ttl, Len: 1},
+			&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: []byte{n.MinTTL}},
+		})
+	}
+}
+
+func mask(p netip.Prefix) []byte {
+	m := make([]byte, p.Addr().BitLen()/8)
+	for i := range p.Bits() {
+		m[i/8] |= 0x80 >> (i % 8)
+	}
+	return m
+}
+
+// to is a protocol's destination port.
+func to(protocol byte, port uint16) []expr.Any {
+	return append(is(expr.MetaKeyL4PROTO, protocol),
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},
+	)
+}
