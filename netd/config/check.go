@@ -14,6 +14,7 @@ import (
 func (r *reader) check(f *rawFile) {
 	r.checkUplinks(f.uplinks)
 	r.checkBGP(f)
+	r.checkTunnel(f.tunnel)
 	r.checkPools(f)
 	r.checkWorkloads(f)
 }

@@ -21,7 +21,7 @@ type device struct {
 
 // parts are the tables that a device can override.
 func parts() []string {
-	return []string{"gateway", "uplink", "bgp", "pool", "workload", "management"}
+	return []string{"gateway", "uplink", "bgp", "tunnel", "pool", "workload", "management"}
 }
 
 // readDevices reads the [[device]] tables, but not what they override.
@@ -155,6 +155,7 @@ func (r *reader) checkApart(earlier pass, f *rawFile) {
 	if e.bgp.routerID.ok && f.bgp.routerID.ok && e.bgp.routerID.v == f.bgp.routerID.v {
 		r.conflict(f.bgp.routerID.n, "device %s has this router-id too: expected another for each gateway", earlier.label)
 	}
+	r.checkSameTunnel(earlier, f)
 	theirs := ownAddresses(e.uplinks)
 	for _, a := range slices.SortedFunc(maps.Keys(ownAddresses(f.uplinks)), netip.Addr.Compare) {
 		if theirs[a] != nil {

@@ -13,6 +13,7 @@ import (
 func (f *rawFile) config() *Config {
 	c := &Config{
 		Gateway:    Gateway{Name: f.gateway.name.v},
+		Tunnel:     f.tunnel.config(),
 		Management: Management{ConsolePassword: f.management.consolePassword.v},
 		BGP: BGP{
 			AS:            uint32(f.bgp.as.v),
@@ -126,6 +127,7 @@ func (c *Config) TOML() []byte {
 	printRanges(p, c.BGP.Ranges)
 	printFilters(p, c.BGP.Filters)
 	printAnnounces(p, c.BGP.Announces)
+	printTunnel(p, c.Tunnel)
 	for _, o := range c.Pools {
 		p("\n[[pool]]\nname = %s\nprefix = %s\nblock = %s\nencapsulation = %s",
 			quote(o.Name), quote(o.Prefix.String()), quote(o.Block.String()), quote(string(o.Mode)))

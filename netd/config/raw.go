@@ -14,6 +14,7 @@ type rawFile struct {
 	gateway    rawGateway
 	uplinks    []rawUplink
 	bgp        rawBGP
+	tunnel     rawTunnel
 	pools      []rawPool
 	workloads  []rawWorkload
 	management rawManagement
@@ -95,6 +96,7 @@ func (r *reader) readFile(root *node, name val[string]) *rawFile {
 		t.missing("uplink", "expected at least one [[uplink]]")
 	}
 	f.bgp = readBGP(t.table("bgp"))
+	f.tunnel = readTunnel(t.table("tunnel"))
 	for _, e := range t.tables("pool") {
 		f.pools = append(f.pools, readPool(e))
 	}

@@ -15,6 +15,7 @@ type Config struct {
 	Gateway    Gateway
 	Uplinks    []Uplink
 	BGP        BGP
+	Tunnel     Tunnel
 	Pools      []Pool
 	Workloads  []Workload
 	Management Management

@@ -16,7 +16,7 @@ type Status struct {
 	AS            uint32     `json:"as"`
 	RouterID      netip.Addr `json:"router_id,omitzero"`
 	Uplinks       []Uplink   `json:"uplinks"`
-	Tunnel        *Tunnel    `json:"tunnel,omitempty"`
+	Tunnels       []Tunnel   `json:"tunnels,omitempty"`
 	PodMTU        int        `json:"pod_mtu"`
 	// Peers and Pods count what is up, of how many.
 	Peers Count `json:"peers"`
@@ -45,9 +45,10 @@ type Uplink struct {
 	Problem   string         `json:"problem,omitempty"`
 }
 
-// Tunnel is the ipip link.
+// Tunnel is a link to other gateways.
 type Tunnel struct {
 	Name  string     `json:"name"`
+	Kind  string     `json:"kind"`
 	Local netip.Addr `json:"local"`
 	MTU   int        `json:"mtu"`
 }

@@ -34,8 +34,8 @@ func printStatus(out io.Writer, s api.Status) {
 		}
 		fmt.Fprintf(out, "uplink   %s %s, MTU %d, %s\n", u.Name, join(u.Addresses), u.MTU, carrier)
 	}
-	if s.Tunnel != nil {
-		fmt.Fprintf(out, "tunnel   %s local %s, MTU %d\n", s.Tunnel.Name, s.Tunnel.Local, s.Tunnel.MTU)
+	for _, t := range s.Tunnels {
+		fmt.Fprintf(out, "tunnel   %s local %s, MTU %d\n", t.Name, t.Local, t.MTU)
 	}
 	fmt.Fprintf(out, "peers    %d of %d established\n", s.Peers.Up, s.Peers.Total)
 	kinds := make([]string, 0, len(s.Routes))

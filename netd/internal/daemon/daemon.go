@@ -61,7 +61,9 @@ type Daemon struct {
 	netsMTU  int // that podNets are known to have
 	leases   map[string]link.Lease
 	uplinks  []link.State
-	source   netip.Addr
+	source   netip.Addr // the gateway's own, of IPv4
+	source6  netip.Addr
+	tunnels  []link.Tunnel
 	snapshot bgp.Snapshot
 	paths    []bfd.Status         // to the peers that have BFD
 	reset    map[string]time.Time // by peer: the failure for which its session was reset

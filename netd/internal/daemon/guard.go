@@ -17,6 +17,9 @@ func (d *Daemon) guardRules() policy.Rules {
 		rules.Gateways = append(rules.Gateways, g.Address)
 	}
 	slices.SortFunc(rules.Gateways, netip.Addr.Compare)
+	if t := d.config.Tunnel; t.Type == config.TunnelVXLAN {
+		rules.VXLANPort = t.Port
+	}
 	return rules
 }
 

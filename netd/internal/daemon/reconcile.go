@@ -28,6 +28,9 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	errs = append(errs, d.listen(ctx))
 	errs = append(errs, d.resetLost(ctx))
 	res, err := d.program()
+	if err == nil {
+		err = d.sweepTunnels()
+	}
 	errs = append(errs, err)
 	if errors.Join(errs...) == nil && !d.kept {
 		err := d.opts.keepAsLastGood(d.loaded)
@@ -76,17 +79,18 @@ func (d *Daemon) applyLinks() error {
 	}
 	d.logCarrier(states)
 	d.uplinks = states
-	own := d.addresses()
-	if len(own) == 0 {
-		d.source = netip.Addr{}
-		return nil // No lease yet: what tunnel there is stays.
+	d.source, d.source6 = d.ownAddress(netip.Addr.Is4), d.ownAddress(netip.Addr.Is6)
+	return d.applyTunnels()
+}
+
+// ownAddress is the gateway's own of a family, if it has one yet.
+func (d *Daemon) ownAddress(family func(netip.Addr) bool) netip.Addr {
+	for _, a := range d.addresses() {
+		if family(a.Addr()) {
+			return a.Addr()
+		}
 	}
-	d.source = own[0].Addr()
-	local := d.source
-	if !d.tunnelled() {
-		local = netip.Addr{}
-	}
-	return link.ApplyTunnel(d.kernel, local, d.uplinkMTU()-link.TunnelOverhead)
+	return netip.Addr{}
 }
 
 // addresses are the uplinks', as configured or leased, in their order: the first
@@ -115,11 +119,6 @@ func (d *Daemon) logCarrier(states []link.State) {
 	}
 }
 
-// tunnelled tells whether any pool may need the tunnel.
-func (d *Daemon) tunnelled() bool {
-	return slices.ContainsFunc(d.config.Pools, func(p config.Pool) bool { return p.Mode != config.ModeNever })
-}
-
 // uplinkMTU is the smallest of the uplinks', in octets. One by DHCP has what its
 // link has: that is the lease's, or was left by the lease of an earlier life.
 func (d *Daemon) uplinkMTU() int {
@@ -134,18 +133,13 @@ func (d *Daemon) uplinkMTU() int {
 	return mtu
 }
 
-// podMTU leaves room for the tunnel where one may be used.
-func (d *Daemon) podMTU() int {
-	if d.tunnelled() {
-		return d.uplinkMTU() - link.TunnelOverhead
-	}
-	return d.uplinkMTU()
-}
+// podMTU leaves room for the tunnels where one may be used.
+func (d *Daemon) podMTU() int { return d.tunnelNeed().PodMTU() }
 
 // speak starts the speaker once this gateway has an address, and tells it what
 // we originate.
 func (d *Daemon) speak(ctx context.Context) error {
-	if d.config.BGP.AS == 0 || !d.source.IsValid() {
+	if d.config.BGP.AS == 0 || !d.source.IsValid() && !d.source6.IsValid() {
 		return nil
 	}
 	if d.speaker == nil {
@@ -220,11 +214,7 @@ func (d *Daemon) program() (route.Result, error) {
 		return route.Result{}, err
 	}
 	d.plan = route.Plan(facts)
-	o := route.Options{Hold: !d.settled && d.config.BGP.AS != 0}
-	for _, l := range facts.Down {
-		o.Lost = append(o.Lost, l.Address)
-	}
-	res, err := route.Apply(d.kernel, d.plan, o)
+	res, err := route.Apply(d.kernel, d.plan, route.Options{Hold: d.holding(), Lost: d.lostHops(facts.Down)})
 	if res.Changed() {
 		d.opts.Log.Info("routes", "added", res.Added, "replaced", res.Replaced, "moved", res.Moved, "deleted", res.Deleted, "held", res.Held)
 	}
@@ -234,7 +224,8 @@ func (d *Daemon) program() (route.Result, error) {
 // facts gathers what the plan looks at.
 func (d *Daemon) facts() (route.Facts, error) {
 	f := route.Facts{
-		Blocks: d.blocks(), Gateways: map[netip.Addr]string{}, Hops: map[netip.Addr]route.Hop{}, Source: d.source,
+		Blocks: d.blocks(), Gateways: map[netip.Addr]string{}, Hops: map[netip.Addr]route.Hop{},
+		Source: d.source, Source6: d.source6, Tunnels: d.routeTunnels(),
 	}
 	for _, p := range d.config.Pools {
 		mode := map[config.Mode]route.Mode{config.ModeNever: route.Never, config.ModeAlways: route.Always}[p.Mode]
@@ -256,9 +247,6 @@ func (d *Daemon) facts() (route.Facts, error) {
 	}
 	for _, p := range d.peers() {
 		f.Peers = append(f.Peers, p.Address)
-	}
-	if d.tunnelled() && d.source.IsValid() {
-		f.Tunnels = []route.Tunnel{{Kind: route.IPIP, Link: link.TunnelName, Inner: route.IPv4, Outer: route.IPv4}}
 	}
 	gateways := map[string]bool{}
 	for _, g := range f.Gateways {

@@ -113,6 +113,16 @@ func (s *site) fabric(a, b string) {
 	s.run(b, "ip addr add 10.0.12.2/30 dev fabric")
 }
 
+// router joins two racks that know nothing of pods.
+func (s *site) router() {
+	s.Helper()
+	s.tor("tor1", "10.0.1.1/24")
+	s.tor("tor2", "10.0.2.1/24")
+	s.fabric("tor1", "tor2")
+	s.run("tor1", "ip route add 10.0.2.0/24 via 10.0.12.2")
+	s.run("tor2", "ip route add 10.0.1.0/24 via 10.0.12.1")
+}
+
 // gateway makes a gateway with an uplink, eth0 and so on, to each of the ToRs.
 func (s *site) gateway(name string, tors ...string) {
 	s.Helper()

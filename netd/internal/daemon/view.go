@@ -12,7 +12,6 @@ import (
 
 	"netd/containers"
 	"netd/netd/internal/api"
-	"netd/netd/internal/link"
 	"netd/netd/internal/pod"
 	"netd/netd/internal/route"
 )
@@ -52,8 +51,8 @@ func (d *Daemon) publish() {
 			v.status.Problems = append(v.status.Problems, fmt.Sprintf("uplink %s: %s", u.Name, u.Problem))
 		}
 	}
-	if d.tunnelled() && d.source.IsValid() {
-		v.status.Tunnel = &api.Tunnel{Name: link.TunnelName, Local: d.source, MTU: d.podMTU()}
+	for _, t := range d.tunnels {
+		v.status.Tunnels = append(v.status.Tunnels, api.Tunnel{Name: t.Name, Kind: t.Kind, Local: t.Source, MTU: t.MTU})
 	}
 	d.publishPeers(v)
 	for _, dec := range d.plan {

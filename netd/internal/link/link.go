@@ -12,15 +12,9 @@ import (
 	"netd/netd/internal/rtnl"
 )
 
-// TunnelName is the ipip link.
-const TunnelName = "netd-ipip0"
-
 // Protocol marks the addresses that netd gave to links (IFA_PROTO): it is the routes'
 // number. Only these are ever taken away.
 const Protocol = 120
-
-// TunnelOverhead is the outer IPv4 header in octets (RFC 2003).
-const TunnelOverhead = 20
 
 // Uplink is a wanted link.
 type Uplink struct {
@@ -212,57 +206,4 @@ func (s *State) read(k Kernel) error {
 		s.Addresses = append(s.Addresses, a.Prefix)
 	}
 	return nil
-}
-
-// TunnelKernel is what ApplyTunnel needs of rtnetlink.
-type TunnelKernel interface {
-	LinkByName(name string) (rtnl.Link, error)
-	AddIPIP(name string, local netip.Addr, mtu int) error
-	DeleteLink(name string) error
-	SetMTU(index, mtu int) error
-	SetUp(index int) error
-}
-
-// ApplyTunnel makes the ipip link with the local address and MTU (octets), or
-// removes it if local is invalid. A link that differs in what can not be changed
-// is made anew.
-func ApplyTunnel(k TunnelKernel, local netip.Addr, mtu int) error {
-	if !local.IsValid() {
-		return k.DeleteLink(TunnelName)
-	}
-	l, err := k.LinkByName(TunnelName)
-	if err != nil && !rtnl.IsNotExist(err) {
-		return err
-	}
-	if err == nil && (l.Kind != "ipip" || l.Local != local || !l.PMTUDiscovery) {
-		if err := k.DeleteLink(TunnelName); err != nil {
-			return err
-		}
-		l = rtnl.Link{}
-	}
-	if l.Index == 0 {
-		if err := k.AddIPIP(TunnelName, local, mtu); err != nil {
-			if rtnl.IsNotSupported(err) {
-				return fmt.Errorf(`this kernel has no ipip (module "ipip"): expected it for encapsulation "cross-subnet" or "always"; load it, or set encapsulation = "never": %w`, err)
-			}
-			return err
-		}
-		if l, err = k.LinkByName(TunnelName); err != nil {
-			return err
-		}
-	}
-	if l.MTU != mtu {
-		if err := k.SetMTU(l.Index, mtu); err != nil {
-			return err
-		}
-	}
-	if !l.Up {
-		if err := k.SetUp(l.Index); err != nil {
-			return err
-		}
-	}
-	// Off, not loose: on a link without an address the kernel's loose check
-	// (fib_validate_source, last_resort) is strict, and would drop what left
-	// natively and comes back by the tunnel. The guard checks the outer source.
-	return rtnl.SetSysctl("ipv4/conf/"+TunnelName+"/rp_filter", "0")
 }

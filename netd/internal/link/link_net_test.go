@@ -138,21 +138,78 @@ func TestLeasedUplink(t *testing.T) {
 }
 
 // A kernel without ipip is said in one line that tells what to do.
-func TestTunnel(t *testing.T) {
+func TestTunnelHere(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c := wire(t)
-		err := link.ApplyTunnel(c, ip("10.0.1.11"), 1480)
+		need := link.Need{Inner4: true, Local4: ip("10.0.1.11"), MTU: 1500}
+		err := link.ApplyTunnels(c, need.Tunnels())
 		if err != nil {
 			if !rtnl.IsNotSupported(err) || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), `set encapsulation = "never"`) {
 				t.Errorf("tunnel: %v", err)
 			}
-		} else if err := link.ApplyTunnel(c, ip("10.0.1.12"), 1380); err != nil { // made anew
+		} else if need.Local4 = ip("10.0.1.12"); link.ApplyTunnels(c, need.Tunnels()) != nil { // made anew
 			t.Error(err)
 		}
 		for range 2 {
-			if err := link.ApplyTunnel(c, netip.Addr{}, 0); err != nil {
+			if err := link.SweepTunnels(c, nil); err != nil {
 				t.Errorf("no tunnel wanted: %v", err)
 			}
+		}
+	})
+}
+
+// A VXLAN link is made once; what someone changes on it is mended, and it goes only
+// when it is swept.
+func TestVXLANLink(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := wire(t)
+		need := link.Need{
+			Inner4: true, Inner6: true, Local4: ip("10.0.1.11"), Local6: ip("2001:db8:1::11"), MTU: 1500,
+			Gateways: []netip.Addr{ip("10.0.2.13"), ip("2001:db8:2::14")}, VXLAN: &link.VXLAN{VNI: 7, Port: 8472},
+		}
+		apply := func() {
+			t.Helper()
+			if err := link.ApplyTunnels(c, need.Tunnels()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		apply()
+		first, err := c.LinkByName("netd-vxlan0")
+		if err != nil || first.VNI != 7 || first.Port != 8472 || first.Local != ip("10.0.1.11") || first.Learning || first.MTU != 1450 {
+			t.Errorf("link %+v, %v", first, err)
+		}
+		if second, err := c.LinkByName("netd-vxlan1"); err != nil || second.Local != ip("2001:db8:1::11") || second.MTU != 1430 {
+			t.Errorf("link %+v, %v", second, err)
+		}
+		m := ownnet.Watch(t, "")
+		apply()
+		if got := m.Changes(t); len(got) > 0 {
+			t.Errorf("the second time: ip monitor saw\n%s", strings.Join(got, "\n"))
+		}
+		ownnet.Command(t, "bridge fdb add 02:00:00:00:00:09 dev netd-vxlan0 dst 192.0.2.9")
+		ownnet.Command(t, "bridge fdb del 02:6e:0a:00:02:0d dev netd-vxlan0")
+		ownnet.Command(t, "ip -6 neigh flush dev netd-vxlan1 nud permanent")
+		ownnet.Command(t, "ip link set netd-vxlan0 down mtu 1400")
+		apply()
+		for command, want := range map[string]string{
+			"bridge fdb show dev netd-vxlan0":  "02:6e:0a:00:02:0d dst 10.0.2.13 self permanent",
+			"ip -6 neigh show dev netd-vxlan1": "lladdr 06:",
+			"ip link show netd-vxlan0":         "UP,LOWER_UP> mtu 1450",
+		} {
+			if out := ownnet.Command(t, command); !strings.Contains(out, want) || strings.Contains(out, "192.0.2.9") {
+				t.Errorf("%s: %s", command, out)
+			}
+		}
+		need.VXLAN.VNI = 8
+		apply()
+		if again, err := c.LinkByName("netd-vxlan0"); err != nil || again.VNI != 8 || again.Index == first.Index {
+			t.Errorf("another number: %+v, %v", again, err)
+		}
+		if err := link.SweepTunnels(c, nil); err != nil {
+			t.Error(err)
+		}
+		if out := ownnet.Command(t, "ip link"); strings.Contains(out, "netd-") {
+			t.Errorf("left: %s", out)
 		}
 	})
 }

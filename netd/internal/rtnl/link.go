@@ -23,10 +23,15 @@ type Link struct {
 	MTU  int
 	// Up is the administrative state; Carrier says that packets can pass.
 	Up, Carrier bool
-	// Local, Remote and PMTUDiscovery are set for ipip links.
+	// Local, Remote, PMTUDiscovery and TTL are set for ipip and sit links, External
+	// for ip6tnl links whose routes say the outer addresses, Local, VNI, Port and
+	// Learning for vxlan links.
 	Local, Remote netip.Addr
 	PMTUDiscovery bool
 	TTL           int
+	External      bool
+	VNI, Port     int
+	Learning      bool
 }
 
 func fromLink(l netlink.Link) Link {
@@ -35,10 +40,7 @@ func fromLink(l netlink.Link) Link {
 		Index: a.Index, Name: a.Name, AltNames: a.AltNames, Alias: a.Alias, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
 		Up: a.Flags&net.FlagUp != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
 	}
-	if tun, ok := l.(*netlink.Iptun); ok {
-		link.Local, link.Remote = fromIP(tun.Local), fromIP(tun.Remote)
-		link.PMTUDiscovery, link.TTL = tun.PMtuDisc == 1, int(tun.Ttl)
-	}
+	link.readTunnel(l)
 	return link
 }
 
@@ -65,23 +67,6 @@ func (c *Conn) LinkByName(name string) (Link, error) {
 		return Link{}, fmt.Errorf("find link %s: %w", name, err)
 	}
 	return fromLink(l), nil
-}
-
-// AddIPIP makes an IP-in-IP link that sends from local to whatever next hop its
-// routes name (RFC 2003), with path MTU discovery: an inner packet that does
-// not fit is answered with "fragmentation needed".
-func (c *Conn) AddIPIP(name string, local netip.Addr, mtu int) error {
-	tun := &netlink.Iptun{
-		LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu},
-		Local:     toIP(local), Remote: net.IPv4zero.To4(),
-		// A TTL of its own: an inherited one would expire between the gateways,
-		// where the answer can not reach the pod that sent the packet.
-		Ttl: 64, PMtuDisc: 1, Proto: unix.IPPROTO_IPIP,
-	}
-	if err := c.h.LinkAdd(tun); err != nil {
-		return fmt.Errorf("add ipip link %s local %s: %w", name, local, err)
-	}
-	return nil
 }
 
 // AddVeth makes a veth pair: name here and peerName in the namespace behind

@@ -65,6 +65,7 @@ const (
 	lwtunnelEncapIP6 = 4
 	lwtunnelIP6Dst   = 2
 	lwtunnelIP6Src   = 3
+	lwtunnelIP6TTL   = 4
 )
 
 // Octets of struct nexthop_grp: number, weight less one, reserved.
@@ -99,8 +100,8 @@ func (n NextHop) encode(b []byte) []byte {
 		b = attr(b, unix.NHA_GATEWAY, n.Gateway.AsSlice())
 	}
 	if n.Outer.IsValid() {
-		to := attr(nil, lwtunnelIP6Dst, n.Outer.AsSlice())
-		b = attr(b, unix.NHA_ENCAP|unix.NLA_F_NESTED, attr(to, lwtunnelIP6Src, n.OuterSource.AsSlice()))
+		outer := attr(attr(nil, lwtunnelIP6Dst, n.Outer.AsSlice()), lwtunnelIP6Src, n.OuterSource.AsSlice())
+		b = attr(b, unix.NHA_ENCAP|unix.NLA_F_NESTED, attr(outer, lwtunnelIP6TTL, []byte{tunnelTTL}))
 		b = attr(b, unix.NHA_ENCAP_TYPE, binary.NativeEndian.AppendUint16(nil, lwtunnelEncapIP6))
 	}
 	return b

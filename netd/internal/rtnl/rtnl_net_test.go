@@ -258,7 +258,7 @@ func threads() string {
 func TestIPIP(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c := open(t)
-		err := c.AddIPIP("t0", ip("10.0.1.11"), 1480)
+		err := c.AddTunnel(rtnl.Tunnel{Name: "t0", Kind: "ipip", Local: ip("10.0.1.11"), MTU: 1480})
 		if rtnl.IsNotSupported(err) {
 			if !strings.Contains(err.Error(), "add ipip link t0 local 10.0.1.11") {
 				t.Errorf("no ipip: %v", err)

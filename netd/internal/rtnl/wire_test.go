@@ -66,7 +66,7 @@ func TestEncode(t *testing.T) {
 		},
 		{
 			Change{Add, nil, &NextHop{ID: 120001, Outer: ip("2001:db8:2::13"), OuterSource: ip("2001:db8:1::11"), Link: 3, Protocol: 120}},
-			"0a007800 00000000 08000100c1d40100 0800050003000000 2c000880 1400020020010db8000200000000000000000013 1400030020010db8000100000000000000000011 0600070004000000",
+			"0a007800 00000000 08000100c1d40100 0800050003000000 34000880 1400020020010db8000200000000000000000013 1400030020010db8000100000000000000000011 0500040040000000 0600070004000000",
 		},
 		{
 			Change{Add, nil, &NextHop{ID: 7, Blackhole: true, Protocol: 120}},
@@ -129,6 +129,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) { // Only that it ends, without a panic.
 		_, _ = decodeRoute(b)
 		_, _ = decodeNextHop(b)
+		_, _ = decodeNeighbour(b)
 		_ = refusal(header{flags: unix.NLM_F_ACK_TLVS}, b)
 	})
 }
