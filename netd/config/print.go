@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -47,20 +46,6 @@ func (f *rawFile) config() *Config {
 	return c
 }
 
-func (u rawUplink) config() Uplink {
-	c := Uplink{
-		Name:   u.name.v,
-		Match:  LinkMatch{Name: u.matchName.v, MAC: u.matchMAC.v},
-		DHCP:   u.dhcp.v,
-		Router: u.router.v,
-		MTU:    int(u.mtu.v),
-	}
-	if !c.DHCP {
-		c.Addresses = usable(u.addresses)
-	}
-	return c
-}
-
 func (b *rawBFD) config() *BFD {
 	if b == nil {
 		return nil
@@ -92,23 +77,7 @@ func (c *Config) TOML() []byte {
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("schema = %d", Schema)
 	p("\n[gateway]\nname = %s", quote(c.Gateway.Name))
-	for _, u := range c.Uplinks {
-		p("\n[[uplink]]\nname = %s", quote(u.Name))
-		if u.Match.MAC != nil {
-			p("match = { mac = %s }", quote(u.Match.MAC.String()))
-		} else {
-			p("match = { name = %s }", quote(u.Match.Name))
-		}
-		if u.DHCP {
-			p("dhcp = true")
-		} else {
-			p("address = %s", quoteAll(u.Addresses, netip.Prefix.String))
-		}
-		if u.Router.IsValid() {
-			p("router = %s", quote(u.Router.String()))
-		}
-		p("mtu = %d", u.MTU)
-	}
+	printUplinks(p, c.Uplinks)
 	p("\n[bgp]\nas = %d", c.BGP.AS)
 	if c.BGP.RouterID.IsValid() {
 		p("router-id = %s", quote(c.BGP.RouterID.String()))

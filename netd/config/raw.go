@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"time"
@@ -22,17 +21,6 @@ type rawFile struct {
 
 type rawGateway struct {
 	name val[string]
-}
-
-type rawUplink struct {
-	n         *node
-	name      val[string]
-	matchName val[string]
-	matchMAC  val[net.HardwareAddr]
-	addresses val[[]val[netip.Prefix]]
-	dhcp      val[bool]
-	router    val[netip.Addr]
-	mtu       val[int64]
 }
 
 type rawBGP struct {
@@ -128,29 +116,6 @@ func readGateway(t *table, name val[string]) rawGateway {
 		return rawGateway{name: name}
 	}
 	return rawGateway{name: required(t, "name", w)}
-}
-
-func readUplink(t *table) rawUplink {
-	defer t.done()
-	u := rawUplink{
-		n:         t.n,
-		name:      required(t, "name", ownLinkName("uplink0")),
-		addresses: elements(t, "address", interfaceAddr("10.0.1.11/24")),
-		dhcp:      withDefault(t, "dhcp", boolean(), false),
-		router:    optional(t, "router", ipv4("10.0.1.1")),
-		mtu:       withDefault(t, "mtu", number(576, 9216, "1500"), 1500),
-	}
-	m := t.table("match")
-	defer m.done()
-	u.matchName = optional(m, "name", linkLabel())
-	u.matchMAC = optional(m, "mac", hardwareAddr())
-	if u.matchName.n == nil && u.matchMAC.n == nil && !m.quiet {
-		t.missing("match", `expected which of the box's links it is, e.g. match = { name = "eth0" } or match = { mac = "52:54:00:01:00:0a" }`)
-	}
-	if u.addresses.n == nil && u.dhcp.ok && !u.dhcp.v {
-		t.missing("address", `expected static addresses or DHCP, e.g. address = ["10.0.1.11/24"] or dhcp = true`)
-	}
-	return u
 }
 
 func readBGP(t *table) rawBGP {

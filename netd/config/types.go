@@ -27,31 +27,6 @@ type Gateway struct {
 	Name string
 }
 
-// Uplink is a link toward a ToR.
-type Uplink struct {
-	// Name is what the link is called in this file, in logs and in the kernel
-	// (at most 15 octets): the matched link is renamed to it.
-	Name string
-	// Match says which of the box's links it is: by the kernel's (or the
-	// board's) name or by MAC address; exactly one is set.
-	Match LinkMatch
-	// Addresses are the static addresses with their prefix length. Empty if DHCP.
-	Addresses []netip.Prefix
-	// DHCP asks a DHCPv4 server (RFC 2131) for address, router and MTU.
-	DHCP bool
-	// Router is the static default route's next hop; invalid means none.
-	Router netip.Addr
-	// MTU in octets, 576 to 9216 (default 1500). With DHCP it holds unless the server
-	// names another.
-	MTU int
-}
-
-// LinkMatch finds one of the box's links.
-type LinkMatch struct {
-	Name string
-	MAC  net.HardwareAddr
-}
-
 // BGP is the speaker.
 type BGP struct {
 	// AS is this gateway's autonomous system, 1 to 4294967294 (RFC 6793, RFC 7607).
