@@ -30,9 +30,9 @@ type Taken struct {
 	// kernel, or out of it.
 	Fill  float64 `json:"fill_s"`
 	Clear float64 `json:"clear_s"`
-	// FillCPU and ClearCPU are the receiver's processor seconds until it rests again.
-	FillCPU  float64 `json:"fill_cpu_s"`
-	ClearCPU float64 `json:"clear_cpu_s"`
+	// FillCPU and ClearCPU are the processor seconds of each of its processes until it rests again.
+	FillCPU  []float64 `json:"fill_cpu_s"`
+	ClearCPU []float64 `json:"clear_cpu_s"`
 	// IdleKiB and PeakKiB are the most memory that each of its processes had, before
 	// the first UPDATE and in all.
 	IdleKiB []int `json:"idle_kib"`
@@ -196,20 +196,23 @@ func (m *meal) measure(t *Taken) error {
 
 // course sends, and returns the seconds until so many prefixes are in the kernel,
 // and the processor seconds until the receiver rests.
-func (m *meal) course(messages [][]byte, until int) (took, cpu float64, err error) {
+func (m *meal) course(messages [][]byte, until int) (took float64, cpu []float64, err error) {
 	before, err := m.processes.cpu()
 	if err != nil {
-		return 0, 0, err
+		return 0, nil, err
 	}
 	sent := make(chan error, 1)
 	begin := time.Now()
 	go func() { sent <- m.send(messages) }()
 	end, err := m.watch.until(until, fillTimeout, m.alive)
 	if err := errors.Join(err, <-sent, m.processes.quiet()); err != nil {
-		return 0, 0, err
+		return 0, nil, err
 	}
 	after, err := m.processes.cpu()
-	return end.Sub(begin).Seconds(), (after - before).Seconds(), err
+	for i := range after {
+		cpu = append(cpu, (after[i] - before[i]).Seconds())
+	}
+	return end.Sub(begin).Seconds(), cpu, err
 }
 
 // Convergence is what the receivers made of one feed, round by round.
@@ -221,27 +224,23 @@ type Convergence struct {
 }
 
 // converge gives every feed to every receiver in each round.
-func converge(ctx context.Context, feeds []Feed, rounds int) ([]Convergence, error) {
-	bin, err := netdBinary()
-	if err != nil {
-		return nil, err
-	}
+func converge(ctx context.Context, who []receiver, feeds []Feed, rounds int) ([]Convergence, error) {
 	all := make([]Convergence, len(feeds))
 	for i, f := range feeds {
 		all[i].Feed = f
-		for _, r := range receivers(bin) {
+		for _, r := range who {
 			all[i].Receivers = append(all[i].Receivers, r.Name)
 		}
 	}
 	for round := range rounds {
 		for i, f := range feeds {
 			var taken []Taken
-			for _, r := range receivers(bin) {
+			for _, r := range who {
 				t, err := take(ctx, r, f)
 				if err != nil {
 					return nil, fmt.Errorf("%s, %s: %w", r.Name, f, err)
 				}
-				fmt.Fprintf(os.Stderr, "round %d  %-5s %-42s fill %.3f s (CPU %.3f s), withdrawal %.3f s (CPU %.3f s), %v KiB\n",
+				fmt.Fprintf(os.Stderr, "round %d  %-5s %-42s fill %.3f s (CPU %.3f s), withdrawal %.3f s (CPU %.3f s), peak %v KiB\n",
 					round+1, r.Name, f, t.Fill, t.FillCPU, t.Clear, t.ClearCPU, t.PeakKiB)
 				taken = append(taken, t)
 			}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -36,12 +37,25 @@ func main() {
 // Report is what --json writes.
 type Report struct {
 	Convergence []Convergence `json:"convergence,omitempty"`
+	Failover    []Failover    `json:"failover,omitempty"`
+	Throughput  *Throughput   `json:"throughput,omitempty"`
 }
 
 func run(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("routing", flag.ContinueOnError)
 	quick := f.Bool("quick", false, "one round of a few feeds only")
 	rounds := f.Int("rounds", 3, "`number` of rounds")
+	parts := f.String("parts", "convergence,failover", "`what` to measure; throughput needs a kernel with ipip")
+	only := f.String("receivers", "", "`names` of the receivers, with commas between (default: all)")
+	var feeds []Feed
+	f.Func("feed", "measure this `PREFIXES/PER-UPDATE/PEERS` only; may be given again", func(s string) error {
+		var one Feed
+		if _, err := fmt.Sscanf(s, "%d/%d/%d", &one.Prefixes, &one.Per, &one.Peers); err != nil {
+			return fmt.Errorf("expected numbers, e.g. 10000/50/1: %w", err)
+		}
+		feeds = append(feeds, one)
+		return nil
+	})
 	file := f.String("json", "", "also write everything that was measured to this `file`, as JSON")
 	if err := f.Parse(args); err != nil {
 		return flag.ErrHelp
@@ -49,16 +63,23 @@ func run(ctx context.Context, args []string) error {
 	if f.NArg() > 0 || *rounds < 1 {
 		return errors.New("expected options only, and at least one round; see --help")
 	}
-	feeds := allFeeds()
 	if *quick {
-		feeds, *rounds = quickFeeds(), 1
+		*rounds = 1
 	}
-	var r Report
-	var err error
-	if r.Convergence, err = converge(ctx, feeds, *rounds); err != nil {
+	switch {
+	case feeds != nil:
+	case *quick:
+		feeds = quickFeeds()
+	default:
+		feeds = allFeeds()
+	}
+	r, err := measure(ctx, strings.Split(*parts, ","), *only, feeds, *rounds)
+	if err != nil {
 		return err
 	}
 	printConvergence(os.Stdout, r.Convergence)
+	printFailover(os.Stdout, r.Failover)
+	printThroughput(os.Stdout, r.Throughput)
 	if *file == "" {
 		return nil
 	}
@@ -67,6 +88,35 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	return os.WriteFile(*file, append(text, '\n'), 0o644)
+}
+
+// measure does the parts.
+func measure(ctx context.Context, parts []string, only string, feeds []Feed, rounds int) (r Report, err error) {
+	bin, err := netdBinary()
+	if err != nil {
+		return r, err
+	}
+	for _, part := range parts {
+		switch part {
+		case "convergence":
+			var who []receiver
+			if who, err = receivers(bin, only); err == nil {
+				r.Convergence, err = converge(ctx, who, feeds, rounds)
+			}
+		case "failover":
+			r.Failover, err = failOver(ctx, bin, rounds)
+		case "throughput":
+			var t Throughput
+			t, err = throughput(ctx, bin)
+			r.Throughput = &t
+		default:
+			err = fmt.Errorf("part %q: expected convergence, failover or throughput", part)
+		}
+		if err != nil {
+			return r, err
+		}
+	}
+	return r, nil
 }
 
 func allFeeds() []Feed {

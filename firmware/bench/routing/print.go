@@ -15,12 +15,12 @@ func spread(of []float64) string {
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", report.Median(of), slices.Min(of), slices.Max(of))
 }
 
-func sum(of []int) float64 {
-	total := 0
+func sum[N int | float64](of []N) float64 {
+	total := 0.0
 	for _, n := range of {
-		total += n
+		total += float64(n)
 	}
-	return float64(total)
+	return total
 }
 
 // printConvergence prints a table for each thing that was measured.
@@ -34,9 +34,9 @@ func printConvergence(w io.Writer, all []Convergence) {
 		unit  func(float64) string
 	}{
 		{"Fill: first UPDATE → last route in the kernel", func(t Taken) float64 { return t.Fill }, milliseconds},
-		{"Fill: processor time of all the receiver's processes", func(t Taken) float64 { return t.FillCPU }, milliseconds},
+		{"Fill: processor time of all the receiver's processes", func(t Taken) float64 { return sum(t.FillCPU) }, milliseconds},
 		{"Withdrawal of all: first UPDATE → last route out of the kernel", func(t Taken) float64 { return t.Clear }, milliseconds},
-		{"Withdrawal of all: processor time", func(t Taken) float64 { return t.ClearCPU }, milliseconds},
+		{"Withdrawal of all: processor time", func(t Taken) float64 { return sum(t.ClearCPU) }, milliseconds},
 		{"Memory: the most of each process together, MiB of RSS", func(t Taken) float64 { return sum(t.PeakKiB) }, func(kib float64) string { return fmt.Sprintf("%.0f", kib/1024) }},
 	} {
 		fmt.Fprintf(w, "\n%s. Medians of %d rounds in turn; ratios are of one round, netd's divided by the other's (least–greatest).\n", thing.title, len(all[0].Rounds))
@@ -62,4 +62,47 @@ func printConvergence(w io.Writer, all []Convergence) {
 		}
 		t.Flush()
 	}
+}
+
+// printFailover prints what was lost.
+func printFailover(w io.Writer, all []Failover) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\nFailover: packets lost at %d a second when the ToR in use fails. Medians of %d rounds in turn (least–greatest).\n", flowRate, len(all[0].Lost))
+	t := report.NewTable(w)
+	t.Row("", slices.Concat(all[0].Gateways, []string{"netd/BIRD", "netd/FRR"})...)
+	for _, f := range all {
+		var cells []string
+		var medians []float64
+		for i := range f.Gateways {
+			lost := report.Each(f.Lost, func(row []int) float64 { return float64(row[i]) })
+			medians = append(medians, report.Median(lost))
+			cells = append(cells, fmt.Sprintf("%.0f (%.0f–%.0f)", medians[i], slices.Min(lost), slices.Max(lost)))
+		}
+		for _, other := range medians[1:] {
+			ratio := "–"
+			if other > 0 {
+				ratio = report.Times(medians[0] / other)
+			}
+			cells = append(cells, ratio)
+		}
+		t.Row(f.Failure, cells...)
+	}
+	t.Flush()
+}
+
+// printThroughput prints encapsulated against native.
+func printThroughput(w io.Writer, t *Throughput) {
+	if t == nil {
+		return
+	}
+	fmt.Fprintf(w, "\nThroughput of TCP between two pods, by %d rounds in turn: megabits a second, and ratios of one round (least–greatest).\n", len(t.Mbps))
+	table := report.NewTable(w)
+	table.Row("", "Mbit/s", "of native")
+	for i, kind := range t.Kinds {
+		rate := report.Median(report.Each(t.Mbps, func(row []float64) float64 { return row[i] }))
+		table.Row(kind, fmt.Sprintf("%.0f", rate), spread(report.Each(t.Mbps, func(row []float64) float64 { return row[i] / row[0] })))
+	}
+	table.Flush()
 }

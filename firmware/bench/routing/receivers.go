@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"netd/firmware/lab"
@@ -27,15 +28,35 @@ type receiver struct {
 	start func(ctx context.Context, h *lab.Host, peers []netip.Addr) (processes, error)
 }
 
-// receivers: the first is compared with the others.
-func receivers(netd string) []receiver {
-	return []receiver{
+// netdBinary is what make builds.
+func netdBinary() (string, error) {
+	bin, err := filepath.Abs("bin/amd64/netd")
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(bin); err != nil {
+		return "", fmt.Errorf("find netd (make bin/amd64/netd makes it): %w", err)
+	}
+	return bin, nil
+}
+
+// receivers are those named, or all; the first is compared with the others.
+func receivers(bin, only string) ([]receiver, error) {
+	all := []receiver{
 		{"netd", func(ctx context.Context, h *lab.Host, peers []netip.Addr) (processes, error) {
-			return startNetd(ctx, h, netd, peers)
+			return startNetd(ctx, h, bin, peers)
 		}},
 		{"BIRD", startBird},
 		{"FRR", startFRR},
 	}
+	if only == "" {
+		return all, nil
+	}
+	all = slices.DeleteFunc(all, func(r receiver) bool { return !slices.Contains(strings.Split(only, ","), r.Name) })
+	if len(all) == 0 {
+		return nil, fmt.Errorf("receivers %q: expected some of netd, BIRD and FRR", only)
+	}
+	return all, nil
 }
 
 func startNetd(ctx context.Context, h *lab.Host, bin string, peers []netip.Addr) (processes, error) {
@@ -122,14 +143,4 @@ router bgp %d
 		return nil, err
 	}
 	return processes{frr.Daemons["bgpd"].PID(), frr.Daemons["zebra"].PID()}, nil
-}
-
-// netdBinary is what make builds.
-func netdBinary() (string, error) {
-	bin, err := filepath.Abs("bin/amd64/netd")
-	if err != nil {
-		return "", err
-	}
-	_, err = os.Stat(bin)
-	return bin, err
 }

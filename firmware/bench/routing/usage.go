@@ -36,21 +36,21 @@ func withChildren(pid int) (processes, error) {
 	return all, nil
 }
 
-// cpu is the time that the processes have had a processor, of all their threads.
-func (p processes) cpu() (time.Duration, error) {
-	var sum time.Duration
-	for _, pid := range p {
+// cpu is the time that each process has had a processor, with all its threads.
+func (p processes) cpu() ([]time.Duration, error) {
+	all := make([]time.Duration, len(p))
+	for i, pid := range p {
 		// The clock of another process (clock_getcpuclockid(3); CPUCLOCK_SCHED is 2).
 		var t unix.Timespec
 		if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil {
-			return 0, fmt.Errorf("processor time of process %d: %w", pid, err)
+			return nil, fmt.Errorf("processor time of process %d: %w", pid, err)
 		}
-		sum += time.Duration(t.Nano())
+		all[i] = time.Duration(t.Nano())
 	}
-	return sum, nil
+	return all, nil
 }
 
-// peak is the sum of the most that each process had in memory, in KiB.
+// peak is the most that each process had in memory, in KiB.
 func (p processes) peak() ([]int, error) {
 	var all []int
 	for _, pid := range p {
@@ -87,7 +87,11 @@ func (p processes) quiet() error {
 		if err != nil {
 			return err
 		}
-		if after-before < time.Duration(quietShare*float64(quietWindow)) {
+		var busy time.Duration
+		for i := range after {
+			busy += after[i] - before[i]
+		}
+		if busy < time.Duration(quietShare*float64(quietWindow)) {
 			return nil
 		}
 		if time.Now().After(deadline) {
