@@ -12,7 +12,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 programs = $(addprefix bin/$(1)/,netd stage1 runc)
 go-build = CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench clean FORCE
+.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench bench-routing clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -61,6 +61,10 @@ check: deps ## formatting and vet, for every tier
 bench: deps $(call programs,amd64) build/images/amd64/web.tar bin/bench/guest bin/bench/ctr ## ratios against named peers, measured in one run (root): JSON=FILE keeps all
 	go run ./firmware/bench --version $(VERSION) $(if $(JSON),--json $(JSON))
 	CGO_ENABLED=0 go test -tags 'net bench' -count=1 -run TestRatios -v ./netd/internal/route
+	$(MAKE) bench-routing
+
+bench-routing: deps bin/vmrun bin/amd64/netd bin/bench/routing ## of it the routing beside BIRD and FRR: QUICK=1, JSON=FILE gets -routing in its name (root)
+	bin/bench/routing $(if $(QUICK),--quick) $(if $(JSON),--json $(basename $(JSON))-routing.json)
 
 clean: ## remove what was built; the cache of packages stays
 	rm -rf bin build
@@ -78,6 +82,9 @@ bin/%/runc: containers/build.sh go.sum containers/runc/go.sum | deps
 
 bin/bench/guest: FORCE
 	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ ./firmware/bench/guest
+
+bin/bench/routing: FORCE
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $@ ./firmware/bench/routing
 
 bin/bench/ctr: go.sum
 	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ github.com/containerd/containerd/cmd/ctr

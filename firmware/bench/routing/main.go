@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("routing", flag.ContinueOnError)
 	quick := f.Bool("quick", false, "one round of a few feeds only")
 	rounds := f.Int("rounds", 3, "`number` of rounds")
-	parts := f.String("parts", "convergence,failover", "`what` to measure; throughput needs a kernel with ipip")
+	parts := f.String("parts", "convergence,failover,throughput", "`what` to measure")
 	only := f.String("receivers", "", "`names` of the receivers, with commas between (default: all)")
 	var feeds []Feed
 	f.Func("feed", "measure this `PREFIXES/PER-UPDATE/PEERS` only; may be given again", func(s string) error {
@@ -72,6 +72,9 @@ func run(ctx context.Context, args []string) error {
 		feeds = quickFeeds()
 	default:
 		feeds = allFeeds()
+	}
+	if *parts == throughputHere {
+		return sayThroughput(ctx)
 	}
 	r, err := measure(ctx, strings.Split(*parts, ","), *only, feeds, *rounds)
 	if err != nil {
@@ -106,9 +109,7 @@ func measure(ctx context.Context, parts []string, only string, feeds []Feed, rou
 		case "failover":
 			r.Failover, err = failOver(ctx, bin, rounds)
 		case "throughput":
-			var t Throughput
-			t, err = throughput(ctx, bin)
-			r.Throughput = &t
+			r.Throughput, err = guestThroughput(ctx)
 		default:
 			err = fmt.Errorf("part %q: expected convergence, failover or throughput", part)
 		}

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"time"
@@ -37,6 +39,40 @@ const (
 	throughputRounds = 9
 	transferTime     = 2 * time.Second
 )
+
+// throughputHere is the part that needs a kernel with ipip.
+const throughputHere = "throughput-here"
+
+// guestThroughput measures in a guest with the images' kernel: this machine's may
+// have no ipip.
+func guestThroughput(ctx context.Context) (*Throughput, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "bin/vmrun", self, "--parts", throughputHere)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("bin/vmrun %s (make bin/vmrun makes it): %w", self, err)
+	}
+	t := new(Throughput)
+	return t, json.Unmarshal(out, t)
+}
+
+// sayThroughput is what the guest does.
+func sayThroughput(ctx context.Context) error {
+	bin, err := netdBinary()
+	if err != nil {
+		return err
+	}
+	t, err := throughput(ctx, bin)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(t)
+}
 
 // throughput has a pair of gateways for each carriage, all on this machine, and
 // lets one pair at a time transfer. The kernel must have ipip.
