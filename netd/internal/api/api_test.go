@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -34,6 +35,16 @@ func (gateway) AddPod(_ context.Context, name string) (api.Pod, error) {
 		return api.Pod{}, errors.New("no free address: all 64 are in use")
 	}
 	return api.Pod{Name: name}, nil
+}
+
+func (gateway) Configure(_ context.Context, c api.Change) (api.Changed, error) {
+	switch c.Text {
+	case "bad":
+		return api.Changed{}, api.BadFile{Text: c.File + ":1:1: one\n" + c.File + ":2:1: two"}
+	case "busy":
+		return api.Changed{}, errors.New("another is on trial")
+	}
+	return api.Changed{File: c.File, Changes: []string{string(c.Do), c.Confirm.String()}}, nil
 }
 
 func (gateway) RemovePod(_ context.Context, name string) error {
@@ -93,6 +104,17 @@ func TestClientAndServer(t *testing.T) {
 	if err := c.RemovePod(ctx, "web-1"); err != nil {
 		t.Errorf("remove pod: %v", err)
 	}
+	want := api.Changed{File: "/x.toml", Changes: []string{"apply", "5m0s"}}
+	if done, err := c.Configure(ctx, api.Change{Do: api.Apply, File: "/x.toml", Confirm: 5 * time.Minute}); err != nil || !cmp.Equal(done, want) {
+		t.Errorf("configure: %+v, %v, want %+v", done, err, want)
+	}
+	_, err := c.Configure(ctx, api.Change{File: "/x.toml", Text: "bad"})
+	if bad := (api.BadFile{}); !errors.As(err, &bad) || bad.Text != "/x.toml:1:1: one\n/x.toml:2:1: two" {
+		t.Errorf("a bad file: %v", err)
+	}
+	if _, err := c.Configure(ctx, api.Change{Text: "busy"}); errors.As(err, new(api.BadFile)) || text(err) != "another is on trial" {
+		t.Errorf("a refusal: %v", err)
+	}
 	for query, want := range map[string]string{"10.64.3.9": "10.64.3.9/32", "10.64.3.9/26": "10.64.3.0/26"} {
 		if e, err := c.Explain(ctx, query); err != nil || e.Query.String() != want {
 			t.Errorf("explain %s: %+v, %v, want %s", query, e, err, want)
@@ -136,6 +158,7 @@ func TestCodes(t *testing.T) {
 		"GET /v1/explain?prefix=1.2.3.4": http.StatusOK,
 		"PUT /v1/pods/web-9":             http.StatusInternalServerError,
 		"POST /v1/pods/web-1":            http.StatusMethodNotAllowed,
+		"POST /v1/configuration":         http.StatusBadRequest,
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		req := httptest.NewRequest(method, "http://netd"+path, nil)

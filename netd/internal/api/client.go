@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -51,7 +52,11 @@ func (c *Client) RemovePod(ctx context.Context, name string) error {
 }
 
 func (c *Client) do(ctx context.Context, method, path string, v any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://netd"+path, nil)
+	return c.send(ctx, method, path, nil, v)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body io.Reader, v any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://netd"+path, body)
 	if err != nil {
 		return fmt.Errorf("ask the agent: %w", err)
 	}
@@ -66,11 +71,7 @@ func (c *Client) do(ctx context.Context, method, path string, v any) error {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		var p problem
-		if err := json.NewDecoder(resp.Body).Decode(&p); err != nil || p.Error == "" {
-			return fmt.Errorf("the agent answered %s", resp.Status)
-		}
-		return errors.New(p.Error)
+		return failure(resp)
 	}
 	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
 		return fmt.Errorf("read the agent's answer: %w", err)

@@ -7,6 +7,7 @@
 //	GET    /v1/routes
 //	GET    /v1/pods
 //	GET    /v1/explain?prefix=ADDR|PREFIX
+//	POST   /v1/configuration    a Change: reload, apply, confirm or roll back
 //	PUT    /v1/pods/NAME    make a pod's network without a workload
 //	DELETE /v1/pods/NAME    and take it away
 package api

@@ -18,6 +18,12 @@ import (
 type Gateway interface {
 	View(ctx context.Context) View
 	Explain(ctx context.Context, p netip.Prefix) (Explanation, error)
+	Operator
+}
+
+// Operator is what changes something.
+type Operator interface {
+	Configure(ctx context.Context, c Change) (Changed, error)
 	AddPod(ctx context.Context, name string) (Pod, error)
 	RemovePod(ctx context.Context, name string) error
 }
@@ -80,6 +86,7 @@ func handler(g Gateway) http.Handler {
 		e, err := g.Explain(r.Context(), p)
 		answer(w, e, err)
 	})
+	mux.HandleFunc("POST /v1/configuration", configure(g))
 	mux.HandleFunc("PUT /v1/pods/{name}", func(w http.ResponseWriter, r *http.Request) {
 		p, err := g.AddPod(r.Context(), r.PathValue("name"))
 		answer(w, p, err)
@@ -109,8 +116,11 @@ func answer(w http.ResponseWriter, v any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		code := http.StatusInternalServerError
-		if errors.As(err, new(badRequest)) {
+		switch {
+		case errors.As(err, new(badRequest)):
 			code = http.StatusBadRequest
+		case errors.As(err, new(BadFile)):
+			code = http.StatusUnprocessableEntity
 		}
 		w.WriteHeader(code)
 		v = problem{err.Error()}

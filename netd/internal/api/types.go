@@ -11,13 +11,17 @@ type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	// ConfigFile is the file in use; ConfigProblem says why it is not the first choice.
-	ConfigFile    string     `json:"config_file"`
-	ConfigProblem string     `json:"config_problem,omitempty"`
-	AS            uint32     `json:"as"`
-	RouterID      netip.Addr `json:"router_id,omitzero"`
-	Uplinks       []Uplink   `json:"uplinks"`
-	Tunnels       []Tunnel   `json:"tunnels,omitempty"`
-	PodMTU        int        `json:"pod_mtu"`
+	ConfigFile    string `json:"config_file"`
+	ConfigProblem string `json:"config_problem,omitempty"`
+	// Trial is nil unless the configuration waits for netd confirm; TrialEnded says how
+	// the last one came to its end, if that was not by netd confirm.
+	Trial      *Trial     `json:"trial,omitempty"`
+	TrialEnded string     `json:"trial_ended,omitempty"`
+	AS         uint32     `json:"as"`
+	RouterID   netip.Addr `json:"router_id,omitzero"`
+	Uplinks    []Uplink   `json:"uplinks"`
+	Tunnels    []Tunnel   `json:"tunnels,omitempty"`
+	PodMTU     int        `json:"pod_mtu"`
 	// Peers and Pods count what is up, of how many.
 	Peers Count `json:"peers"`
 	Pods  Count `json:"pods"`

@@ -66,6 +66,22 @@ Reads each file as the gateway would and prints every error as
 file:line:col: key: value: expected …; exit status 1 if there is any. Without
 --device every [[device]] of the file is checked. -v prints what is in effect, as
 TOML that means the same.`},
+		{name: "reload", args: "[FILE]", short: "take the configuration file as it is now", run: reload, long: `
+Reads the active file again, checks all of it, and changes what differs while
+everything runs: sessions, links and pods that are not concerned do not notice.
+Prints every value that changes. A bad file touches nothing. With FILE, that one is
+used instead, until the next reload or restart. SIGHUP to netd run does the same.`},
+		{name: "apply", args: "[--confirm TIME] FILE", short: "make FILE the active configuration", run: apply, long: `
+Checks FILE, changes what differs, and makes it the active file. With --confirm the
+former configuration comes back after TIME unless somebody runs netd confirm before:
+also if the connection breaks, the agent crashes or the power fails. Any restart
+before netd confirm is with the former configuration.`},
+		{name: "confirm", short: "keep what was applied with --confirm", run: confirm, long: `
+Makes the configuration on trial the active one, for good. It is no error if that was
+done before; it is one if the trial came to its end first.`},
+		{name: "rollback", short: "give up what was applied with --confirm", run: rollback, long: `
+Brings the former configuration back at once. The file that was on trial is kept
+beside the active one as FILE.rejected.`},
 		{name: "pod", args: "add|del NAME", short: "make or remove a pod's network by hand", run: podVerb, long: `
 add makes a namespace NAME with an address of each family that this gateway has a
 block of, routed and guarded like a workload's, and prints them; del takes it away.

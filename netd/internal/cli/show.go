@@ -27,6 +27,12 @@ func status(ctx context.Context, c *call) error {
 func printStatus(out io.Writer, s api.Status) {
 	fmt.Fprintf(out, "gateway  %s, AS %d, router id %s\n", s.Gateway, s.AS, s.RouterID)
 	fmt.Fprintf(out, "netd     %s, up %s, configuration %s\n", s.Version, ago(s.Started), s.ConfigFile)
+	if s.Trial != nil {
+		fmt.Fprintf(out, "trial    %s is on trial for another %s: netd confirm keeps it\n", s.Trial.File, left(*s.Trial))
+	}
+	if s.TrialEnded != "" {
+		fmt.Fprintf(out, "trial    %s\n", s.TrialEnded)
+	}
 	for _, u := range s.Uplinks {
 		carrier := "no carrier"
 		if u.Carrier {

@@ -53,13 +53,15 @@ type Daemon struct {
 
 	speaker *bgp.Speaker // nil until this gateway has an address
 	bfd     *bfd.Monitor
-	tasks   *errgroup.Group
 	wake    chan struct{}
 	jobs    chan func() // work for the loop
+	// start runs a task beside the loop until it is stopped, or all ends.
+	start func(task func(context.Context) error) context.CancelFunc
 
 	podNets  map[string]pod.Pod
 	netsMTU  int // that podNets are known to have
 	leases   map[string]link.Lease
+	leasing  map[string]leasing
 	uplinks  []link.State
 	source   netip.Addr // the gateway's own, of IPv4
 	source6  netip.Addr
@@ -72,6 +74,9 @@ type Daemon struct {
 	plan     []route.Decision
 	problems []string
 	kept     bool // the configuration is the last good one
+
+	trial      *trial // nil: the configuration in use is the active file
+	trialEnded string // why the last one was not confirmed
 
 	secrets secrets
 	// By uplink: the link-local addresses of the router there, and of our own.
@@ -95,6 +100,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer func() { _ = lockFile.Close() }()
+	ended := o.tidy()
 	l, err := o.load(Identity(o.Device))
 	if err != nil {
 		return err
@@ -103,6 +109,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	d.trialEnded = ended
 	defer d.close()
 	return d.run(ctx)
 }
@@ -112,7 +119,7 @@ func open(o Options, l loaded) (*Daemon, error) {
 	d := &Daemon{
 		opts: o, loaded: l, config: l.config, ports: o.loadPorts(), started: time.Now(),
 		wake: make(chan struct{}, 1), jobs: make(chan func()),
-		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{}, reset: map[string]time.Time{},
+		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{}, leasing: map[string]leasing{}, reset: map[string]time.Time{},
 	}
 	var err error
 	if d.kernel, err = rtnl.Open(); err != nil {
@@ -167,19 +174,23 @@ func (d *Daemon) run(ctx context.Context) error {
 	if err := d.begin(); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	d.tasks, ctx = errgroup.WithContext(ctx)
-	d.tasks.Go(func() error { return d.loop(ctx) })
-	d.tasks.Go(func() error { return api.Serve(ctx, listener, gateway{d}, d.opts.Log) })
-	d.tasks.Go(func() error { return d.watch(ctx) })
-	d.tasks.Go(func() error { return d.runtime.Run(ctx) })
-	d.tasks.Go(func() error { return d.bfd.Run(ctx) })
-	for _, u := range d.config.Uplinks {
-		if u.DHCP {
-			d.tasks.Go(func() error { return d.lease(ctx, u.Name) })
-		}
-	}
 	d.opts.Log.Info("netd is up", "gateway", d.config.Gateway.Name, "version", d.opts.Version, "config", d.loaded.file)
-	err = d.tasks.Wait()
+	tasks, ctx := errgroup.WithContext(ctx)
+	d.start = func(task func(context.Context) error) context.CancelFunc {
+		own, stop := context.WithCancel(ctx)
+		tasks.Go(func() error {
+			if err := task(own); own.Err() == nil || ctx.Err() != nil {
+				return err
+			}
+			return nil // It was stopped.
+		})
+		return stop
+	}
+	d.start(func(ctx context.Context) error { return api.Serve(ctx, listener, gateway{d}, d.opts.Log) })
+	for _, task := range []func(context.Context) error{d.watch, d.hangups, d.runtime.Run, d.bfd.Run, d.loop} {
+		d.start(task)
+	}
+	err = tasks.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -200,6 +211,7 @@ func (d *Daemon) begin() error {
 		return err
 	}
 	d.runtime.Set(d.specs())
+	d.publish()
 	return nil
 }
 
@@ -218,17 +230,6 @@ func (d *Daemon) watch(ctx context.Context) error {
 		case <-time.After(time.Second):
 		}
 	}
-}
-
-func (d *Daemon) lease(ctx context.Context, uplink string) error {
-	return link.RunDHCP(ctx, uplink, d.opts.Log, func(l link.Lease) {
-		_ = d.do(ctx, func() error { // Only the end of ctx is an error here.
-			d.leases[uplink] = l
-			d.writeResolvConf()
-			return nil
-		})
-		d.poke()
-	})
 }
 
 // poke wakes the loop.
@@ -290,6 +291,10 @@ func (d *Daemon) serveJobs(ctx context.Context, repair <-chan time.Time) bool {
 		d.pathsChanged(ctx)
 	case <-speaker:
 	case <-settle:
+	case <-d.trial.ends():
+		if err := d.rollBack(ctx, "nobody confirmed it in time"); err != nil {
+			d.opts.Log.Error("configuration", "err", err)
+		}
 	case <-repair:
 		d.repair()
 	}

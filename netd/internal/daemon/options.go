@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,24 +69,37 @@ type loaded struct {
 	data   []byte
 	// problem says why an earlier choice was not taken.
 	problem string
+	// passing: not, or not yet, to be kept as the last good one.
+	passing bool
+}
+
+// activeFile is the operator's own, which an apply replaces.
+func (o Options) activeFile() string {
+	return cmp.Or(o.ConfigFile, filepath.Join(o.DataDir, "netd.toml"))
+}
+
+func (o Options) lastGood() string { return filepath.Join(o.DataDir, "last-good.toml") }
+
+// files are the choices of configuration, the first one first.
+func (o Options) files() []string {
+	active := o.activeFile()
+	if o.ConfigFile != "" {
+		return []string{active, o.lastGood()}
+	}
+	// A box that nobody has configured by hand runs its factory file, also when an
+	// update has brought a new one.
+	if _, err := os.Stat(active); errors.Is(err, os.ErrNotExist) {
+		return []string{o.FactoryFile, o.lastGood()}
+	}
+	return []string{active, o.lastGood(), o.FactoryFile}
 }
 
 // load takes the first file that is good: the chosen one, the last good one, the
 // factory's. Each that is not is logged with all its errors.
 func (o Options) load(id config.Identity) (loaded, error) {
-	lastGood := filepath.Join(o.DataDir, "last-good.toml")
-	files := []string{o.ConfigFile, lastGood}
-	if o.ConfigFile == "" {
-		files = []string{filepath.Join(o.DataDir, "netd.toml"), lastGood, o.FactoryFile}
-		// A box that nobody has configured by hand runs its factory file, also
-		// when an update has brought a new one.
-		if _, err := os.Stat(files[0]); errors.Is(err, os.ErrNotExist) {
-			files = []string{o.FactoryFile, lastGood}
-		}
-	}
 	var l loaded
 	var errs []error
-	for _, file := range files {
+	for _, file := range o.files() {
 		data, err := os.ReadFile(file)
 		if err == nil {
 			var warnings []config.Warning
@@ -115,7 +129,7 @@ func text(errs []error) string {
 
 // keepAsLastGood remembers a configuration that was applied without an error.
 func (o Options) keepAsLastGood(l loaded) error {
-	path := filepath.Join(o.DataDir, "last-good.toml")
+	path := o.lastGood()
 	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, l.data) {
 		return nil
 	}
@@ -125,22 +139,33 @@ func (o Options) keepAsLastGood(l loaded) error {
 	return nil
 }
 
+// newSuffix names a file that is being written.
+const newSuffix = ".new-*"
+
 // replaceFile puts content in the place of a file so that a power cut leaves the
 // old or the new one, whole.
 func replaceFile(path string, content []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+newSuffix)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(content)
 	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = rename(f.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		_ = os.Remove(f.Name())
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	return err
+}
+
+// rename puts a file in the place of another of its folder, durably.
+func rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(to))
 	if err != nil {
 		return err
 	}

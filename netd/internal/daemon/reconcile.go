@@ -22,6 +22,7 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	errs = append(errs, d.forward())
 	errs = append(errs, d.followGuard())
 	errs = append(errs, d.applyLinks())
+	d.followLeases()
 	errs = append(errs, d.fitPods())
 	errs = append(errs, d.watchPaths())
 	errs = append(errs, d.speak(ctx))
@@ -143,7 +144,7 @@ func (d *Daemon) speak(ctx context.Context) error {
 		return nil
 	}
 	if d.speaker == nil {
-		if err := d.startSpeaker(ctx); err != nil {
+		if err := d.startSpeaker(); err != nil {
 			return err
 		}
 	}
@@ -151,7 +152,7 @@ func (d *Daemon) speak(ctx context.Context) error {
 	return errors.Join(err, d.speaker.Configure(ctx, c), d.speaker.Originate(ctx, d.origins()))
 }
 
-func (d *Daemon) startSpeaker(ctx context.Context) error {
+func (d *Daemon) startSpeaker() error {
 	// Routes of ours in the kernel are those of an earlier life: they carried
 	// on, and the peers may be told so (RFC 4724, the F bit).
 	kept, err := d.kernel.Routes(route.Protocol)
@@ -163,7 +164,7 @@ func (d *Daemon) startSpeaker(ctx context.Context) error {
 		return err
 	}
 	d.speaker = s
-	d.tasks.Go(func() error { return s.Run(ctx) })
+	d.start(s.Run)
 	return nil
 }
 

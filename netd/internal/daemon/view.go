@@ -34,7 +34,7 @@ func (d *Daemon) publish() {
 		Gateway: d.config.Gateway.Name, Version: d.opts.Version, Started: d.started,
 		ConfigFile: d.loaded.file, ConfigProblem: d.loaded.problem,
 		AS: d.config.BGP.AS, RouterID: d.config.BGP.RouterID, PodMTU: d.podMTU(),
-		Routes: map[string]int{}, Settled: d.settled, Problems: slices.Clone(d.problems),
+		Routes: map[string]int{}, Settled: d.settled, Problems: d.allProblems(), Trial: d.trial.api(), TrialEnded: d.trialEnded,
 	}
 	// Stage 1 leaves this file when it had to put /data into memory.
 	if reason, err := os.ReadFile(filepath.Join(d.opts.RunDir, "data-failed")); err == nil {
@@ -47,9 +47,6 @@ func (d *Daemon) publish() {
 		v.status.Uplinks = append(v.status.Uplinks, api.Uplink{
 			Name: u.Name, MAC: u.MAC, MTU: u.MTU, Carrier: u.Carrier, Addresses: u.Addresses, Router: u.Router, Problem: u.Problem,
 		})
-		if u.Problem != "" {
-			v.status.Problems = append(v.status.Problems, fmt.Sprintf("uplink %s: %s", u.Name, u.Problem))
-		}
 	}
 	for _, t := range d.tunnels {
 		v.status.Tunnels = append(v.status.Tunnels, api.Tunnel{Name: t.Name, Kind: t.Kind, Local: t.Source, MTU: t.MTU})
@@ -62,6 +59,17 @@ func (d *Daemon) publish() {
 	}
 	delete(v.status.Routes, "")
 	d.view.Store(v)
+}
+
+// allProblems are those of the last round and those of single uplinks.
+func (d *Daemon) allProblems() []string {
+	all := slices.Clone(d.problems)
+	for _, u := range d.uplinks {
+		if u.Problem != "" {
+			all = append(all, fmt.Sprintf("uplink %s: %s", u.Name, u.Problem))
+		}
+	}
+	return all
 }
 
 func (d *Daemon) publishPeers(v *view) {
@@ -112,9 +120,6 @@ type gateway struct{ d *Daemon }
 // View joins what the loop published with what the containers do.
 func (g gateway) View(context.Context) api.View {
 	v := g.d.view.Load()
-	if v == nil { // The loop has not come round yet.
-		return api.View{Status: api.Status{Gateway: g.d.config.Gateway.Name, Version: g.d.opts.Version, Started: g.d.started}}
-	}
 	out := api.View{Status: v.status, Peers: v.peers, Routes: v.routes, Pods: []api.Pod{}}
 	for _, s := range g.d.runtime.Status() {
 		p := api.Pod{
