@@ -174,6 +174,67 @@ func TestReloadToDHCP(t *testing.T) {
 	})
 }
 
+// Sessions that a change does not concern do not notice it, at either end.
+func TestReloadPeers(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.must(t, w.tor, "ip addr add 10.0.1.2/24 dev tor0")
+		protocol := func(n int) string {
+			return fmt.Sprintf("protocol bgp gateway%d { local 10.0.1.%[1]d as 65001; neighbor 10.0.1.1%[1]d as 65101; connect delay time 1; ipv4 { import all; export none; }; }\n", n)
+		}
+		bird, err := w.tor.Bird(t.Context(), "router id 10.0.1.1;\nlog stderr all;\nprotocol device {}\n"+protocol(1)+protocol(2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// (BIRD has one session with an address.)
+		file := w.config(t, `address = ["10.0.1.11/24", "10.0.1.12/24"]`, "never")
+		gw := w.start(t, file)
+		within(t, time.Minute, "the session", gw.Established)
+		// BIRD's line has the time since when the session is up.
+		line := func() string {
+			t.Helper()
+			out, err := bird.Ask(t.Context(), "show protocols gateway1")
+			if err != nil || !strings.Contains(out, "Established") {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			return out
+		}
+		before := line()
+		const tor2 = "[[bgp.peer]]\nname = \"tor2\"\naddress = \"10.0.1.2\"\nsource = \"10.0.1.12\"\nas = 65001\n"
+		second := func(want string) {
+			t.Helper()
+			within(t, time.Minute, "gateway2 "+want, func(ctx context.Context) error {
+				out, err := bird.Ask(ctx, "show protocols gateway2")
+				if err == nil && strings.Contains(out, "Established") != (want == "up") {
+					err = errors.New(out)
+				}
+				return err
+			})
+		}
+		w.change(t, file, file, "[[pool]]", tor2+"[[pool]]")
+		ask(t, gw, "+ bgp.peer[tor2]: address = \"10.0.1.2\"", "reload")
+		second("up")
+		w.change(t, file, file, tor2, tor2+"max-prefixes = 7\n")
+		ask(t, gw, "bgp.peer[tor2].max-prefixes: 10000 -> 7", "reload")
+		second("up")
+		w.change(t, file, file, `block = "10.64.1.0/26"`, `block = "10.64.7.0/26"`)
+		ask(t, gw, "pool[pods].block", "reload")
+		within(t, time.Minute, "the other block on the ToR", func(ctx context.Context) error {
+			out, err := bird.Ask(ctx, "show route 10.64.7.0/26")
+			if err == nil && !strings.Contains(out, "gateway1") {
+				err = errors.New(out)
+			}
+			return err
+		})
+		w.change(t, file, file, tor2+"max-prefixes = 7\n", "")
+		ask(t, gw, "- bgp.peer[tor2]", "reload")
+		second("down")
+		if after := line(); after != before {
+			t.Errorf("the session that nothing concerned:\n%s, before\n%s", after, before)
+		}
+	})
+}
+
 // A configuration on trial that cuts the gateway off is rolled back by itself, and
 // the session returns; one that is confirmed stays.
 func TestTrial(t *testing.T) {
