@@ -13,7 +13,7 @@ func (f *rawFile) config() *Config {
 	c := &Config{
 		Gateway:    Gateway{Name: f.gateway.name.v},
 		Tunnel:     f.tunnel.config(),
-		Management: Management{ConsolePassword: f.management.consolePassword.v},
+		Management: Management{ConsolePassword: f.management.consolePassword.v, Metrics: f.management.metrics.v},
 		BGP: BGP{
 			AS:            uint32(f.bgp.as.v),
 			RouterID:      f.bgp.routerID.v,
@@ -105,8 +105,15 @@ func (c *Config) TOML() []byte {
 	for _, w := range c.Workloads {
 		printWorkload(p, w)
 	}
-	if h := c.Management.ConsolePassword; h != "" {
-		p("\n[management]\nconsole-password = %s", quote(h))
+	m := c.Management
+	if m != (Management{}) {
+		p("\n[management]")
+	}
+	if m.ConsolePassword != "" {
+		p("console-password = %s", quote(m.ConsolePassword))
+	}
+	if m.Metrics.IsValid() {
+		p("metrics = %s", quote(m.Metrics.String()))
 	}
 	return b.Bytes()
 }

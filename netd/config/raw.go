@@ -68,6 +68,7 @@ type rawWorkload struct {
 
 type rawManagement struct {
 	consolePassword val[string]
+	metrics         val[netip.AddrPort]
 }
 
 // readFile reads a tree. It reports what is wrong with single values and what is
@@ -233,5 +234,8 @@ func readWorkload(t *table) rawWorkload {
 
 func readManagement(t *table) rawManagement {
 	defer t.done()
-	return rawManagement{consolePassword: optional(t, "console-password", passwordHash())}
+	return rawManagement{
+		consolePassword: optional(t, "console-password", passwordHash()),
+		metrics:         optional(t, "metrics", addrPort()),
+	}
 }

@@ -122,6 +122,9 @@ type Management struct {
 	// ConsolePassword is root's crypt(5) hash ($5$, $6$ or $y$) for the login on
 	// the serial console; empty means that nobody can log in there.
 	ConsolePassword string
+	// Metrics is where Prometheus may read the metrics over TCP, without TLS or a
+	// password; invalid means nowhere but on the agent's socket.
+	Metrics netip.AddrPort
 }
 
 // Identity is what [[device]] tables are matched against: the box that reads

@@ -393,3 +393,21 @@ func passwordHash() want[string] {
 			return "", &wrong{}
 		}}
 }
+
+// addrPort is where to listen: an address of this box, or all of them, and a TCP port.
+func addrPort() want[netip.AddrPort] {
+	return want[netip.AddrPort]{"ADDRESS:PORT to listen on (an address of this box, or 0.0.0.0 or [::] for all)", `"10.0.1.11:9179"`,
+		func(n *node) (netip.AddrPort, *wrong) {
+			s, _ := n.value.(string)
+			a, err := netip.ParseAddrPort(s)
+			switch {
+			case err != nil:
+				return a, &wrong{}
+			case a.Port() == 0:
+				return a, &wrong{why: "port 0 is any port"}
+			case a.Addr().Zone() != "" || a.Addr().IsMulticast():
+				return a, &wrong{why: "nobody can connect to this address"}
+			}
+			return a, nil
+		}}
+}

@@ -57,6 +57,7 @@ type Speaker struct {
 	life       *life // nil while there is no process that answers
 	restarting bool
 	losses     map[string]string // why sessions went down last, by address
+	process    Process
 }
 
 // New makes a Speaker for the configuration, which originates the prefixes from
@@ -152,6 +153,8 @@ func (s *Speaker) live(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.opts.Program, err)
 	}
+	s.born(cmd.Process.Pid)
+	defer s.buried()
 	talking, cancel := context.WithCancel(ctx)
 	followed := make(chan error, 1)
 	go func() { followed <- s.converse(talking) }()

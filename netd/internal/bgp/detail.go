@@ -1,0 +1,153 @@
+package bgp
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"google.golang.org/grpc"
+)
+
+// Detail is what a person asks about a session now and then. It is no part of a
+// Snapshot: to count what is sent, GoBGP runs the export filters over its table.
+type Detail struct {
+	// Local is our end of the connection, RouterID the peer's name for itself; both
+	// invalid without a session, as the rest is empty.
+	Local, RouterID netip.Addr
+	// HoldTime and Keepalive are the negotiated ones.
+	HoldTime, Keepalive time.Duration
+	Families            []FamilyCount
+	// Capabilities of the peer, in words (RFC 5492).
+	Capabilities []string
+	// MessagesIn and MessagesOut count BGP messages since the session's configuration.
+	MessagesIn, MessagesOut uint64
+}
+
+// FamilyCount counts the prefixes of one family: what the peer sent, what the import
+// filters left of it, and what passes the export filters to it.
+type FamilyCount struct {
+	Family                   string
+	Received, Accepted, Sent uint64
+}
+
+// Sent is the number of prefixes that the peer is told, of all families.
+func (d Detail) Sent() uint64 {
+	var n uint64
+	for _, f := range d.Families {
+		n += f.Sent
+	}
+	return n
+}
+
+// Details reads those of all sessions, by the peer's address.
+func (s *Speaker) Details(ctx context.Context) (map[netip.Addr]Detail, error) {
+	s.mu.Lock()
+	l := s.life
+	s.mu.Unlock()
+	if l == nil {
+		return nil, ErrAway
+	}
+	details := map[netip.Addr]Detail{}
+	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
+		return l.client.ListPeer(ctx, &api.ListPeerRequest{EnableAdvertised: true})
+	}, func(r *api.ListPeerResponse) {
+		if a, err := netip.ParseAddr(r.GetPeer().GetState().GetNeighborAddress()); err == nil {
+			details[a] = detail(r.GetPeer())
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list peers in detail: %w", err)
+	}
+	return details, nil
+}
+
+func detail(p *api.Peer) Detail {
+	messages := p.GetState().GetMessages()
+	d := Detail{MessagesIn: messages.GetReceived().GetTotal(), MessagesOut: messages.GetSent().GetTotal()}
+	if p.GetState().GetSessionState() != api.PeerState_SESSION_STATE_ESTABLISHED {
+		return d
+	}
+	timers := p.GetTimers().GetState()
+	d.HoldTime = time.Duration(timers.GetNegotiatedHoldTime()) * time.Second
+	d.Keepalive = time.Duration(timers.GetKeepaliveInterval()) * time.Second
+	d.Local, _ = netip.ParseAddr(p.GetTransport().GetLocalAddress())
+	d.RouterID, _ = netip.ParseAddr(p.GetState().GetRouterId())
+	for _, af := range p.GetAfiSafis() {
+		if family := af.GetConfig().GetFamily(); speaks(p, family) {
+			n := af.GetState()
+			d.Families = append(d.Families, FamilyCount{familyName(family), n.GetReceived(), n.GetAccepted(), n.GetAdvertised()})
+		}
+	}
+	for _, c := range p.GetState().GetRemoteCap() {
+		if words := capability(c); !slices.Contains(d.Capabilities, words) {
+			d.Capabilities = append(d.Capabilities, words)
+		}
+	}
+	return d
+}
+
+func familyName(f *api.Family) string {
+	name := func(text, prefix string) string { return strings.ToLower(strings.TrimPrefix(text, prefix)) }
+	afi := map[api.Family_Afi]string{api.Family_AFI_IP: "ipv4", api.Family_AFI_IP6: "ipv6"}[f.GetAfi()]
+	if afi == "" {
+		afi = name(f.GetAfi().String(), "AFI_")
+	}
+	return afi + " " + name(f.GetSafi().String(), "SAFI_")
+}
+
+// capability says in words what a peer can do.
+func capability(c *api.Capability) string {
+	switch {
+	case c.GetMultiProtocol() != nil:
+		return familyName(c.GetMultiProtocol().GetFamily())
+	case c.GetRouteRefresh() != nil, c.GetRouteRefreshCisco() != nil:
+		return "route refresh"
+	case c.GetEnhancedRouteRefresh() != nil:
+		return "enhanced route refresh"
+	case c.GetExtendedNexthop() != nil:
+		return "extended next hop"
+	case c.GetGracefulRestart() != nil:
+		return fmt.Sprintf("graceful restart %ds", c.GetGracefulRestart().GetTime())
+	case c.GetLongLivedGracefulRestart() != nil:
+		return "long-lived graceful restart"
+	case c.GetFourOctetAsn() != nil:
+		return "4-octet AS"
+	case c.GetAddPath() != nil:
+		return "add-path"
+	case c.GetExtendedMessage() != nil:
+		return "extended messages"
+	case c.GetFqdn() != nil:
+		return fmt.Sprintf("host name %q", c.GetFqdn().GetHostName())
+	case c.GetSoftwareVersion() != nil:
+		return fmt.Sprintf("software %q", c.GetSoftwareVersion().GetSoftwareVersion())
+	}
+	return fmt.Sprintf("capability %d", c.GetUnknown().GetCode())
+}
+
+// Process is the speaker process: its number, 0 while there is none, and how many
+// there have been.
+type Process struct{ PID, Lives int }
+
+// Process tells about the speaker process.
+func (s *Speaker) Process() Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process
+}
+
+// born and buried count lives.
+func (s *Speaker) born(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.process = Process{pid, s.process.Lives + 1}
+}
+
+func (s *Speaker) buried() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.process.PID = 0
+}
