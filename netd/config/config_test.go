@@ -18,7 +18,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 const configs = "../../configs"
 
 // equal compares netip's types, whose zone pointers cmp can not look into.
-func equal() cmp.Option { return cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{}) }
+func equal() cmp.Option {
+	return cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{})
+}
 
 func load(t *testing.T, path string) []byte {
 	t.Helper()

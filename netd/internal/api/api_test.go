@@ -26,6 +26,8 @@ func (gateway) View(context.Context) api.View {
 	return api.View{Status: api.Status{Gateway: "gw-a"}, Peers: []api.Peer{{Name: "tor1"}}, Routes: []api.Route{{Kind: "pod"}}, Pods: []api.Pod{{Name: "web-0"}}}
 }
 
+func (g gateway) Peers(ctx context.Context) []api.Peer { return g.View(ctx).Peers }
+
 func (gateway) Explain(_ context.Context, p netip.Prefix) (api.Explanation, error) {
 	return api.Explanation{Query: p, Kernel: "directly"}, nil
 }
@@ -70,7 +72,7 @@ func serve(t *testing.T) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- api.Serve(ctx, l, gateway{}, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- api.Serve(ctx, l, gateway{}, http.NotFoundHandler(), slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {

@@ -4,6 +4,7 @@
 //
 //	GET    /v1/status
 //	GET    /v1/peers
+//	GET    /metrics             for Prometheus
 //	GET    /v1/routes
 //	GET    /v1/pods
 //	GET    /v1/explain?prefix=ADDR|PREFIX

@@ -17,6 +17,8 @@ import (
 // many goroutines.
 type Gateway interface {
 	View(ctx context.Context) View
+	// Peers are the view's, with what has to be asked for.
+	Peers(ctx context.Context) []Peer
 	Explain(ctx context.Context, p netip.Prefix) (Explanation, error)
 	Operator
 }
@@ -55,9 +57,14 @@ func Listen(socket string) (net.Listener, error) {
 }
 
 // Serve answers until ctx ends.
-func Serve(ctx context.Context, l net.Listener, g Gateway, log *slog.Logger) error {
+func Serve(ctx context.Context, l net.Listener, g Gateway, metrics http.Handler, log *slog.Logger) error {
+	return ServeHTTP(ctx, l, handler(g, metrics), log)
+}
+
+// ServeHTTP answers by the handler until ctx ends.
+func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	s := &http.Server{
-		Handler: handler(g), ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
+		Handler: h, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
@@ -68,13 +75,14 @@ func Serve(ctx context.Context, l net.Listener, g Gateway, log *slog.Logger) err
 	return ctx.Err()
 }
 
-func handler(g Gateway) http.Handler {
+func handler(g Gateway, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	view := func(pattern string, pick func(View) any) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { answer(w, pick(g.View(r.Context())), nil) })
 	}
 	view("GET /v1/status", func(v View) any { return v.Status })
-	view("GET /v1/peers", func(v View) any { return v.Peers })
+	mux.HandleFunc("GET /v1/peers", func(w http.ResponseWriter, r *http.Request) { answer(w, g.Peers(r.Context()), nil) })
+	mux.Handle("GET /metrics", metrics)
 	view("GET /v1/routes", func(v View) any { return v.Routes })
 	view("GET /v1/pods", func(v View) any { return v.Pods })
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {

@@ -71,8 +71,42 @@ type Peer struct {
 	Received uint64 `json:"received"`
 	Accepted uint64 `json:"accepted"`
 	Sent     uint64 `json:"sent"`
+	// Flaps counts how often the session was lost since the agent has started.
+	Flaps       uint64 `json:"flaps"`
+	Description string `json:"description,omitempty"`
+	// Shutdown: there is to be no session for now.
+	Shutdown bool `json:"shutdown,omitempty"`
+	// Warning is what a person should look at while the session is up.
+	Warning string `json:"warning,omitempty"`
+	// Options are what the configuration says about the session, in words.
+	Options []string `json:"options,omitempty"`
+	// Session is nil without one.
+	Session *Session `json:"session,omitempty"`
 	// BFD is nil if the session's path is not watched.
 	BFD *BFD `json:"bfd,omitempty"`
+}
+
+// Session is what both ends of a BGP session have agreed on, and what has passed.
+type Session struct {
+	Local    netip.Addr `json:"local"`
+	RouterID netip.Addr `json:"router_id"`
+	// HoldTime and Keepalive in seconds.
+	HoldTime  int      `json:"hold_time"`
+	Keepalive int      `json:"keepalive"`
+	Families  []Family `json:"families"`
+	// Capabilities of the peer.
+	Capabilities []string `json:"capabilities"`
+	// MessagesIn and MessagesOut count BGP messages.
+	MessagesIn  uint64 `json:"messages_in"`
+	MessagesOut uint64 `json:"messages_out"`
+}
+
+// Family counts the prefixes of one address family in a session.
+type Family struct {
+	Family   string `json:"family"`
+	Received uint64 `json:"received"`
+	Accepted uint64 `json:"accepted"`
+	Sent     uint64 `json:"sent"`
 }
 
 // BFD is what watches the path to a peer.

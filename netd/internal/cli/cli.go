@@ -47,9 +47,11 @@ func verbs() []verb {
 		{name: "status", short: "the gateway at a glance", run: status, long: `
 Prints name, uplinks, tunnel, sessions, routes and pods of this gateway, and every
 problem it knows of. Exit status 0 also when there are problems.`},
-		{name: "peers", short: "BGP sessions", run: peers, long: `
-One line a session: state, since when, prefixes received, accepted (by the import
-filter) and sent, and why it was last lost.`},
+		{name: "peers", args: "[NAME]", short: "BGP sessions, or all about one of them", run: peers, long: `
+One line a session: state, since when, how often it was lost since the agent has
+started (FLAPS), prefixes received, accepted (by the import filter) and sent, and why
+it was last lost. With NAME all that is known of one: timers, families, what the peer
+can do, what the configuration says.`},
 		{name: "routes", short: "which way each prefix goes, and why", run: routes, long: `
 One line a prefix. KIND is pod, blackhole (the unused part of an own block), native
 (the next hop is on a connected subnet) or ipip (through the tunnel to another

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -45,12 +46,22 @@ func (gateway) View(context.Context) api.View {
 		},
 		Peers: []api.Peer{
 			{Name: "gw-c", Address: ip("10.0.2.13"), AS: 65103, Kind: "gateway", State: "Active", Reason: "hold timer expired", BFD: &api.BFD{State: "Down", Lost: true}},
-			{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, Kind: "tor", State: "Established", Received: 12, Accepted: 2, Sent: 1, BFD: &api.BFD{State: "Up", DetectMS: 900}},
+			{
+				Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, Kind: "tor", State: "Established", Received: 12, Accepted: 2, Sent: 1, Flaps: 3,
+				Description: "rack 7, left", Reason: "hold timer expired", Warning: "12 prefixes, and max-prefixes is 14",
+				BFD:     &api.BFD{State: "Up", DetectMS: 900, TransmitMS: 300, RemoteState: "Up", Flaps: 1},
+				Options: []string{"hold time 9s, keepalive 3s, connect retry 5s", "GTSM"},
+				Session: &api.Session{
+					Local: ip("10.0.1.11"), RouterID: ip("10.0.1.1"), HoldTime: 9, Keepalive: 3, MessagesIn: 7, MessagesOut: 5,
+					Families:     []api.Family{{Family: "ipv4 unicast", Received: 12, Accepted: 2, Sent: 1}},
+					Capabilities: []string{"ipv4 unicast", "graceful restart 120s"},
+				},
+			},
 		},
 		Routes: []api.Route{
 			{Prefix: pfx("10.64.1.0/26"), Kind: "blackhole", Reason: "own block"},
 			{Prefix: pfx("10.64.3.0/26"), Kind: "ipip", NextHop: ip("10.0.2.13"), Link: "netd-ipip0", Reason: "gateway gw-c is in another subnet"},
-			{Prefix: pfx("192.0.2.0/24"), Reason: "no route: outside every pool"},
+			{Prefix: pfx("192.0.2.0/24"), Reason: "no route: outside every pool", Paths: []api.Path{{Peer: "tor1"}}},
 		},
 		Pods: []api.Pod{
 			{Name: "web-0", Workload: "web", Image: "web.tar", State: "running", Address: ip("10.64.1.0"), Addresses: []netip.Addr{ip("10.64.1.0"), ip("2001:db8:64:1::1")}, Link: "pod1", Netns: "/run/netns/web-0", PID: 7},
@@ -58,6 +69,8 @@ func (gateway) View(context.Context) api.View {
 		},
 	}
 }
+
+func (g gateway) Peers(ctx context.Context) []api.Peer { return g.View(ctx).Peers }
 
 func (gateway) Explain(_ context.Context, p netip.Prefix) (api.Explanation, error) {
 	e := api.Explanation{Query: p, Kernel: "via 10.0.2.13 dev netd-ipip0 src 10.0.1.11"}
@@ -128,7 +141,7 @@ func serve(t *testing.T) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- api.Serve(ctx, l, gateway{}, slog.New(slog.DiscardHandler)) }()
+	go func() { ended <- api.Serve(ctx, l, gateway{}, http.NotFoundHandler(), slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
 		<-ended
@@ -142,9 +155,12 @@ func TestHelp(t *testing.T) { golden(t, "help", cli.Help("1.0")) }
 func TestVerbs(t *testing.T) {
 	socket := serve(t)
 	for name, calls := range map[string][][]string{
-		"status":  {{"status"}},
-		"peers":   {{"peers"}},
-		"routes":  {{"routes"}},
+		"status": {{"status"}},
+		"peers":  {{"peers"}, {"peers", "tor1"}, {"peers", "10.0.2.13"}, {"peers", "tor9"}},
+		"routes": {
+			{"routes"}, {"routes", "--kind", "ipip"}, {"routes", "--kind", "none"}, {"routes", "--peer", "tor1"},
+			{"routes", "--prefix", "10.64.0.0/16"}, {"routes", "--prefix", "10.64.3.9"}, {"routes", "--prefix", "x"},
+		},
 		"pods":    {{"pods"}},
 		"explain": {{"explain", "10.64.3.9"}, {"explain", "10.64.1.3"}, {"explain", "10.64.9.1"}, {"explain", "198.51.100.0/24"}},
 		"pod":     {{"pod", "add", "try"}, {"pod", "add", "full"}, {"pod", "del", "try"}},

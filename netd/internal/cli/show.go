@@ -104,24 +104,6 @@ func addr(a netip.Addr) string {
 
 func addrs(list []netip.Addr) string { return strings.Trim(fmt.Sprint(list), "[]") }
 
-func peers(ctx context.Context, c *call) error {
-	if err := c.parse(0, 0); err != nil {
-		return err
-	}
-	var list []api.Peer
-	if err := c.agent.Get(ctx, "/v1/peers", &list); err != nil {
-		return err
-	}
-	return c.show(list, func() {
-		w := table(c.Out, "PEER", "KIND", "ADDRESS", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "SENT", "BFD", "LAST LOSS")
-		for _, p := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n",
-				p.Name, p.Kind, p.Address, p.AS, p.State, ago(p.Since), p.Received, p.Accepted, p.Sent, bfdState(p.BFD), dash(p.Reason))
-		}
-		_ = w.Flush()
-	})
-}
-
 // bfdState is BFD in a word, and how soon it would notice.
 func bfdState(b *api.BFD) string {
 	switch {
@@ -133,23 +115,6 @@ func bfdState(b *api.BFD) string {
 		return fmt.Sprintf("Up %dms", b.DetectMS)
 	}
 	return b.State
-}
-
-func routes(ctx context.Context, c *call) error {
-	if err := c.parse(0, 0); err != nil {
-		return err
-	}
-	var list []api.Route
-	if err := c.agent.Get(ctx, "/v1/routes", &list); err != nil {
-		return err
-	}
-	return c.show(list, func() {
-		w := table(c.Out, "PREFIX", "KIND", "NEXT HOP", "LINK", "WHY")
-		for _, r := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Prefix, dash(r.Kind), addr(r.NextHop), dash(r.Link), r.Reason)
-		}
-		_ = w.Flush()
-	})
 }
 
 func pods(ctx context.Context, c *call) error {

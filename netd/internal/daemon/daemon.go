@@ -20,6 +20,7 @@ import (
 	"netd/netd/internal/bgp"
 	"netd/netd/internal/ipam"
 	"netd/netd/internal/link"
+	"netd/netd/internal/metrics"
 	"netd/netd/internal/pod"
 	"netd/netd/internal/policy"
 	"netd/netd/internal/route"
@@ -71,6 +72,7 @@ type Daemon struct {
 	reset    map[string]time.Time // by peer: the failure for which its session was reset
 	settled  bool
 	guard    policy.Rules
+	flaps    map[string]uint64 // by peer: how often its session was lost
 	plan     []route.Decision
 	problems []string
 	kept     bool // the configuration is the last good one
@@ -78,6 +80,8 @@ type Daemon struct {
 	trial      *trial // nil: the configuration in use is the active file
 	trialEnded string // why the last one was not confirmed
 
+	metrics *metrics.Set // any goroutine
+	told    telling
 	secrets secrets
 	// By uplink: the link-local addresses of the router there, and of our own.
 	routers, linkLocals map[string]netip.Addr
@@ -121,6 +125,7 @@ func open(o Options, l loaded) (*Daemon, error) {
 		wake: make(chan struct{}, 1), jobs: make(chan func()),
 		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{}, leasing: map[string]leasing{}, reset: map[string]time.Time{},
 	}
+	d.metrics = metrics.New(o.Version, gateway{d}.scrape)
 	var err error
 	if d.kernel, err = rtnl.Open(); err != nil {
 		return nil, err
@@ -186,7 +191,9 @@ func (d *Daemon) run(ctx context.Context) error {
 		})
 		return stop
 	}
-	d.start(func(ctx context.Context) error { return api.Serve(ctx, listener, gateway{d}, d.opts.Log) })
+	d.start(func(ctx context.Context) error {
+		return api.Serve(ctx, listener, gateway{d}, d.metrics.Handler(), d.opts.Log)
+	})
 	for _, task := range []func(context.Context) error{d.watch, d.hangups, d.runtime.Run, d.bfd.Run, d.loop} {
 		d.start(task)
 	}

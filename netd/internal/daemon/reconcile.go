@@ -18,11 +18,14 @@ import (
 // any route. What goes wrong is a problem in the status, logged when it begins
 // and when it is over; the next round tries again.
 func (d *Daemon) reconcile(ctx context.Context) bool {
+	begin := time.Now()
+	defer func() { d.metrics.Round(time.Since(begin)) }()
 	var errs []error
 	errs = append(errs, d.forward())
 	errs = append(errs, d.followGuard())
 	errs = append(errs, d.applyLinks())
 	d.followLeases()
+	errs = append(errs, d.followMetrics())
 	errs = append(errs, d.fitPods())
 	errs = append(errs, d.watchPaths())
 	errs = append(errs, d.speak(ctx))
@@ -187,6 +190,7 @@ func (d *Daemon) listen(ctx context.Context) error {
 		d.settled = false
 	}
 	d.logPeers(d.snapshot.Peers, snap.Peers)
+	d.countFlaps(d.snapshot.Peers, snap.Peers)
 	d.snapshot = snap
 	if !d.settled && (snap.Settled() || time.Since(snap.Started) > settleDeadline) {
 		d.settled = true
@@ -216,6 +220,7 @@ func (d *Daemon) program() (route.Result, error) {
 	}
 	d.plan = route.Plan(facts)
 	res, err := route.Apply(d.kernel, d.plan, route.Options{Hold: d.holding(), Lost: d.lostHops(facts.Down)})
+	d.countRoutes(res)
 	if res.Changed() {
 		d.opts.Log.Info("routes", "added", res.Added, "replaced", res.Replaced, "moved", res.Moved, "deleted", res.Deleted, "held", res.Held)
 	}

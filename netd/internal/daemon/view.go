@@ -12,6 +12,7 @@ import (
 
 	"netd/containers"
 	"netd/netd/internal/api"
+	"netd/netd/internal/bgp"
 	"netd/netd/internal/pod"
 	"netd/netd/internal/route"
 )
@@ -22,11 +23,13 @@ type view struct {
 	peers  []api.Peer
 	routes []api.Route
 	nets   map[string]pod.Pod
+	// speaker may be asked for more; nil until there is one.
+	speaker *bgp.Speaker
 }
 
 // publish makes a new view from the loop's state.
 func (d *Daemon) publish() {
-	v := &view{nets: map[string]pod.Pod{}, peers: []api.Peer{}, routes: []api.Route{}}
+	v := &view{speaker: d.speaker, nets: map[string]pod.Pod{}, peers: []api.Peer{}, routes: []api.Route{}}
 	for name, p := range d.podNets {
 		v.nets[name] = p
 	}
@@ -70,35 +73,6 @@ func (d *Daemon) allProblems() []string {
 		}
 	}
 	return all
-}
-
-func (d *Daemon) publishPeers(v *view) {
-	v.status.Peers.Total = len(d.config.BGP.Peers) + len(d.config.BGP.GatewayPeers)
-	for _, p := range d.snapshot.Peers {
-		kind := "tor"
-		if p.Gateway {
-			kind = "gateway"
-		}
-		if p.Established() {
-			v.status.Peers.Up++
-		}
-		v.peers = append(v.peers, api.Peer{
-			Name: p.Name, Address: p.Address, AS: p.AS, Kind: kind, State: p.State, Since: p.Since, Reason: p.Reason,
-			Received: p.Received, Accepted: p.Accepted, Sent: p.Sent, BFD: d.apiBFD(p.Name),
-		})
-	}
-}
-
-func (d *Daemon) apiBFD(peer string) *api.BFD {
-	for _, s := range d.paths {
-		if s.Peer == peer {
-			return &api.BFD{
-				State: s.State.String(), Since: s.Since, Lost: !s.Failed.IsZero(), Reason: s.Reason, Multihop: s.Multihop,
-				RemoteState: s.RemoteState.String(), TransmitMS: s.Transmit.Milliseconds(), DetectMS: s.Detect.Milliseconds(), Flaps: s.Flaps,
-			}
-		}
-	}
-	return nil
 }
 
 func apiRoute(dec route.Decision) api.Route {
