@@ -16,6 +16,7 @@ func (r *reader) check(f *rawFile) {
 	r.checkBGP(f)
 	r.checkTunnel(f.tunnel)
 	r.checkPools(f)
+	r.checkMTU6(f)
 	r.checkWorkloads(f)
 }
 
