@@ -16,6 +16,9 @@ func (d *Daemon) guardRules() policy.Rules {
 	for _, g := range d.config.BGP.GatewayPeers {
 		rules.Gateways = append(rules.Gateways, g.Address)
 	}
+	for _, r := range d.gatewayRanges() {
+		rules.Ranges = append(rules.Ranges, r.Prefix)
+	}
 	slices.SortFunc(rules.Gateways, netip.Addr.Compare)
 	if t := d.config.Tunnel; t.Type == config.TunnelVXLAN {
 		rules.VXLANPort = t.Port

@@ -269,5 +269,6 @@ func (d *Daemon) facts() (route.Facts, error) {
 			f.Paths = append(f.Paths, route.Path{Prefix: all, NextHop: u.Router, Peer: u.Name, Rank: len(f.Paths), Static: true})
 		}
 	}
+	d.nameRanges(&f)
 	return f, d.lookUpHops(&f)
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
 
 	"github.com/google/nftables"
@@ -31,23 +32,22 @@ func (b builder) near(input *nftables.Chain, port uint16, peers []Near) {
 		if n.Peers.Addr().Is6() {
 			protocol, source, ttl = unix.NFPROTO_IPV6, 8, 7
 		}
-		mask := mask(n.Peers)
 		b.drop(chain, family(protocol), []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: source, Len: uint32(len(mask))},
-			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: n.Peers.Masked().Addr().AsSlice()},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: source, Len: uint32(n.Peers.Addr().BitLen() / 8)},
+		}, within(n.Peers, expr.CmpOpEq), []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: ttl, Len: 1},
 			&expr.Cmp{Op: expr.CmpOpLt, Register: 1, Data: []byte{n.MinTTL}},
 		})
 	}
 }
 
-func mask(p netip.Prefix) []byte {
-	m := make([]byte, p.Addr().BitLen()/8)
-	for i := range p.Bits() {
-		m[i/8] |= 0x80 >> (i % 8)
+// within compares the address in the register with a prefix.
+func within(p netip.Prefix, op expr.CmpOp) []expr.Any {
+	bits := p.Addr().BitLen()
+	return []expr.Any{
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(bits / 8), Mask: net.CIDRMask(p.Bits(), bits), Xor: make([]byte, bits/8)},
+		&expr.Cmp{Op: op, Register: 1, Data: p.Masked().Addr().AsSlice()},
 	}
-	return m
 }
 
 // to is a protocol's destination port.

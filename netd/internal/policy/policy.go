@@ -17,6 +17,8 @@ const Table = "netd"
 type Rules struct {
 	// Gateways may send packets in packets to us, over the family of the address.
 	Gateways []netip.Addr
+	// Ranges hold gateways that are not known one by one; there are few.
+	Ranges []netip.Prefix
 	// PodLinks begins the name of every pod's link.
 	PodLinks string
 	// VXLANPort is the UDP port to guard, too; 0 if there is no VXLAN.
@@ -28,8 +30,8 @@ type Rules struct {
 
 // Equal tells whether two policies are the same.
 func (r Rules) Equal(o Rules) bool {
-	return r.PodLinks == o.PodLinks && r.VXLANPort == o.VXLANPort && slices.Equal(r.Gateways, o.Gateways) &&
-		r.BGPPort == o.BGPPort && slices.Equal(r.Near, o.Near)
+	return r.PodLinks == o.PodLinks && r.VXLANPort == o.VXLANPort && r.BGPPort == o.BGPPort &&
+		slices.Equal(r.Gateways, o.Gateways) && slices.Equal(r.Ranges, o.Ranges) && slices.Equal(r.Near, o.Near)
 }
 
 // Apply replaces our table by one that says r, in one transaction: there is no
@@ -88,10 +90,14 @@ func (b builder) rules(r Rules) error {
 		if err != nil {
 			return err
 		}
-		unknown := slices.Concat(family(f.protocol), []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.source, Len: f.length},
-			&expr.Lookup{SourceRegister: 1, SetName: gateways.Name, SetID: gateways.ID, Invert: true},
-		})
+		source := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.source, Len: f.length}
+		unknown := append(family(f.protocol), source,
+			&expr.Lookup{SourceRegister: 1, SetName: gateways.Name, SetID: gateways.ID, Invert: true})
+		for _, p := range r.Ranges {
+			if f.is(p.Addr()) {
+				unknown = slices.Concat(unknown, []expr.Any{source}, within(p, expr.CmpOpNeq))
+			}
+		}
 		b.drop(input, unknown, oneOf(tunnels))
 		if r.VXLANPort != 0 {
 			b.drop(input, unknown, to(unix.IPPROTO_UDP, r.VXLANPort))

@@ -31,10 +31,10 @@ const golden = `table inet netd {
 
 	chain input {
 		type filter hook input priority filter; policy accept;
-		ip saddr != @gateways meta l4proto @tunnels counter packets 0 bytes 0 drop
-		ip saddr != @gateways udp dport 4789 counter packets 0 bytes 0 drop
-		ip6 saddr != @gateways6 meta l4proto @tunnels counter packets 0 bytes 0 drop
-		ip6 saddr != @gateways6 udp dport 4789 counter packets 0 bytes 0 drop
+		ip saddr != @gateways ip saddr != 10.0.8.0/22 ip saddr != 10.0.16.0/24 meta l4proto @tunnels counter packets 0 bytes 0 drop
+		ip saddr != @gateways ip saddr != 10.0.8.0/22 ip saddr != 10.0.16.0/24 udp dport 4789 counter packets 0 bytes 0 drop
+		ip6 saddr != @gateways6 ip6 saddr != 2001:db8:8::/47 meta l4proto @tunnels counter packets 0 bytes 0 drop
+		ip6 saddr != @gateways6 ip6 saddr != 2001:db8:8::/47 udp dport 4789 counter packets 0 bytes 0 drop
 		iifname "pod*" meta l4proto @tunnels counter packets 0 bytes 0 drop
 		tcp dport 179 jump near
 	}
@@ -68,6 +68,8 @@ func TestApply(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		rules := policy.Rules{PodLinks: "pod", VXLANPort: 4789, Gateways: []netip.Addr{
 			netip.MustParseAddr("10.0.1.12"), netip.MustParseAddr("10.0.2.13"), netip.MustParseAddr("2001:db8:1::12"),
+		}, Ranges: []netip.Prefix{
+			netip.MustParsePrefix("10.0.8.0/22"), netip.MustParsePrefix("10.0.16.0/24"), netip.MustParsePrefix("2001:db8:8::/47"),
 		}, BGPPort: 179, Near: []policy.Near{
 			{netip.MustParsePrefix("10.0.1.1/32"), 255}, {netip.MustParsePrefix("10.0.0.0/22"), 254}, {netip.MustParsePrefix("fe80::1/128"), 255},
 		}}
@@ -89,7 +91,7 @@ func TestApply(t *testing.T) {
 		ownnet.Command(t, "nft list table ip alien")
 		ownnet.Command(t, "nft flush ruleset")
 		present(t, false)
-		rules.Gateways, rules.VXLANPort = nil, 0 // a gateway alone: tunnels from nobody
+		rules.Gateways, rules.Ranges, rules.VXLANPort = nil, nil, 0 // a gateway alone: tunnels from nobody
 		if err := policy.Apply(rules); err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,32 @@
+package daemon
+
+import (
+	"slices"
+
+	"netd/netd/config"
+	"netd/netd/internal/route"
+)
+
+// gatewayRanges are where gateways are that are not known one by one.
+func (d *Daemon) gatewayRanges() []config.Range {
+	var ranges []config.Range
+	for _, r := range d.config.BGP.Ranges {
+		if r.Type == config.TypeGateway {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
+}
+
+// nameRanges notes which of the paths' next hops are gateways of a range. A ToR may
+// be in there too.
+func (d *Daemon) nameRanges(f *route.Facts) {
+	for _, r := range d.gatewayRanges() {
+		for _, p := range f.Paths {
+			_, known := f.Gateways[p.NextHop]
+			if !known && !p.Static && r.Prefix.Contains(p.NextHop) && !slices.Contains(f.Peers, p.NextHop) {
+				f.Gateways[p.NextHop] = r.Name + "[" + p.NextHop.String() + "]"
+			}
+		}
+	}
+}

@@ -1,0 +1,42 @@
+package daemon
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"netd/netd/config"
+	"netd/netd/internal/policy"
+	"netd/netd/internal/route"
+)
+
+// Gateways of a range are known: their next hops may have a tunnel, and the guard lets
+// their packets in. ToRs in its prefix are none.
+func TestGatewayRanges(t *testing.T) {
+	ip, equal := netip.MustParseAddr, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})
+	racks := config.Range{Name: "racks", Prefix: netip.MustParsePrefix("10.0.0.0/16"), Session: config.Session{Type: config.TypeGateway}}
+	d := &Daemon{config: &config.Config{BGP: config.BGP{
+		GatewayPeers: []config.Peer{{Name: "gw-c", Address: ip("10.0.2.13")}, {Name: "gw-6", Address: ip("2001:db8::13")}},
+		Ranges:       []config.Range{racks, {Name: "tors", Prefix: netip.MustParsePrefix("10.9.0.0/16"), Session: config.Session{Type: config.TypeToR}}},
+	}}}
+	want := policy.Rules{
+		PodLinks: "pod", Gateways: []netip.Addr{ip("10.0.2.13"), ip("2001:db8::13")}, Ranges: []netip.Prefix{racks.Prefix},
+	}
+	if diff := cmp.Diff(want, d.guardRules(), equal); diff != "" {
+		t.Errorf("guard (-want +got):\n%s", diff)
+	}
+	f := route.Facts{
+		Gateways: map[netip.Addr]string{ip("10.0.2.13"): "gw-c"}, Peers: []netip.Addr{ip("10.0.1.1")},
+		Paths: []route.Path{
+			{NextHop: ip("10.0.2.13")}, {NextHop: ip("10.0.3.14")}, {NextHop: ip("10.0.1.1")}, {NextHop: ip("10.9.0.1")},
+			{NextHop: ip("10.0.1.254"), Static: true}, {NextHop: ip("2001:db8::14")},
+		},
+	}
+	d.nameRanges(&f)
+	names := map[netip.Addr]string{ip("10.0.2.13"): "gw-c", ip("10.0.3.14"): "racks[10.0.3.14]"}
+	if diff := cmp.Diff(names, f.Gateways, equal); diff != "" {
+		t.Errorf("known gateways (-want +got):\n%s", diff)
+	}
+}
