@@ -68,8 +68,15 @@ func TestDualStack(t *testing.T) {
 				t.Errorf("ip -6 route lacks %q:\n%s", want, out)
 			}
 		}
-		within(t, time.Minute, "the pod's explanation", says(gw, "2001:db8:64:1::1/128: pod pod", "explain", "2001:db8:64:1::1"))
-		within(t, time.Minute, "the block's explanation", says(gw, "2001:db8:64:1::/64: blackhole", "explain", "2001:db8:64:1:ffff::"))
+		for address, wants := range map[string][]string{
+			"2001:db8:64:1::1":     {"2001:db8:64:1::1/128: pod pod", "kernel: directly dev pod"},
+			"10.64.1.63":           {"10.64.1.0/26: blackhole", "kernel: dropped by a blackhole route"},
+			"2001:db8:64:1:ffff::": {"2001:db8:64:1::/64: blackhole", "kernel: dropped by a blackhole route"},
+		} {
+			for _, want := range wants {
+				within(t, time.Minute, "the explanation of "+address, says(gw, want, "explain", address))
+			}
+		}
 		// What is unused of the block does not go anywhere else.
 		w.must(t, w.gw, "ip -6 route add default dev uplink0")
 		if out, err := gw.InPod(t.Context(), "old", "ping", "-c", "1", "-W", "1", "2001:db8:64:1::99"); err == nil {

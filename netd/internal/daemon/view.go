@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"netd/containers"
 	"netd/netd/internal/api"
@@ -143,7 +144,10 @@ func (g gateway) Explain(ctx context.Context, p netip.Prefix) (api.Explanation, 
 // kernelSays is the kernel's way to an address, in words.
 func (d *Daemon) kernelSays(a netip.Addr) string {
 	way, err := d.kernel.Lookup(a)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EINVAL): // The FIB's answer for a blackhole.
+		return "dropped by a blackhole route"
+	case err != nil:
 		return err.Error()
 	}
 	name := fmt.Sprintf("#%d", way.Link)
@@ -160,6 +164,9 @@ func (d *Daemon) kernelSays(a netip.Addr) string {
 	via := "directly"
 	if way.Gateway.IsValid() {
 		via = "via " + way.Gateway.String()
+	}
+	if !way.Source.IsValid() { // There is no address to send from.
+		return fmt.Sprintf("%s dev %s", via, name)
 	}
 	return fmt.Sprintf("%s dev %s src %s", via, name, way.Source)
 }
