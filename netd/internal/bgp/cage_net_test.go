@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -118,9 +119,9 @@ func bird(t *testing.T) {
 	t.Cleanup(func() { _ = cmd.Wait() }) // its context ends before
 }
 
-// startSpeaker runs the built program's speaker for as long as the test, and returns
-// its API.
-func startSpeaker(t *testing.T, c Config) (api.GoBgpServiceClient, *logbook) {
+// runSpeaker runs the built program's speaker for as long as the test, and returns
+// its API's socket, too.
+func runSpeaker(t *testing.T, c Config, originate []Origin, log io.Writer) (*Speaker, string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bgp-") // t.TempDir is closed to the speaker's user
 	if err != nil {
@@ -130,27 +131,36 @@ func startSpeaker(t *testing.T, c Config) (api.GoBgpServiceClient, *logbook) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(dir, "run", "bgp.sock")
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	log := new(logbook)
-	s := New(Options{Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(log, nil))}, c, nil, false)
+	socket := filepath.Join(dir, "run", "bgp.sock")
+	s := New(Options{
+		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(log, nil)),
+	}, c, originate, false)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		_ = conn.Close()
 		cancel()
 		<-ended
 		_ = os.RemoveAll(dir)
 	})
+	return s, socket
+}
+
+// startSpeaker waits for it, and returns its API.
+func startSpeaker(t *testing.T, c Config) (api.GoBgpServiceClient, *logbook) {
+	t.Helper()
+	log := new(logbook)
+	s, socket := runSpeaker(t, c, nil, log)
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
 	ownnet.Within(t, time.Minute, "the speaker", func() error {
-		_, err := s.Snapshot(ctx)
+		_, err := s.Snapshot(t.Context())
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, log)
 		}

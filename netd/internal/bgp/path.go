@@ -70,9 +70,9 @@ type source struct {
 	allowed int
 }
 
-// usable tells whether the AS path has no loop (RFC 4271 section 9.1.2) and no
-// AS 0 (RFC 7607). GoBGP looks for neither: it takes AS 0, and of a path with a
-// loop it would not notice that it replaces the one before.
+// usable tells whether the AS path has no loop (RFC 4271 section 9.1.2). GoBGP is
+// told not to look: of a path with a loop it does not notice that it replaces the
+// one before.
 func (s source) usable(path []uint32) bool {
 	own := 0
 	for _, as := range path {
@@ -80,7 +80,7 @@ func (s source) usable(path []uint32) bool {
 			own++
 		}
 	}
-	return own <= s.allowed && !slices.Contains(path, 0)
+	return own <= s.allowed
 }
 
 // learned turns one destination into paths, in BGP's order; our own are left out.

@@ -3,10 +3,8 @@
 package bgp
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -118,29 +116,7 @@ func (s *site) address(t *testing.T, tor int, own, theirs netip.Addr) {
 // speak starts the speaker.
 func (s *site) speak(t *testing.T, c Config, originate ...netip.Prefix) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "bgp-") // t.TempDir is closed to the speaker's user
-	if err != nil {
-		t.Fatal(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, socket := filepath.Join(dir, "speaker"), filepath.Join(dir, "run", "bgp.sock")
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Link(self, program)); err != nil {
-		t.Fatal(err)
-	}
-	s.Speaker = New(Options{
-		Program: program, Args: []string{"serve", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(s.log, nil)),
-	}, c, Prefixes(originate...), false)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		<-ended
-		_ = os.RemoveAll(dir)
-	})
+	s.Speaker, _ = runSpeaker(t, c, Prefixes(originate...), s.log)
 }
 
 // now is the speaker's snapshot, once there is one.
