@@ -119,6 +119,13 @@ func learned(d *api.Destination, sources map[string]source) []Path {
 	return paths
 }
 
+// unicast tells whether a next hop can be someone's address, and says whose link's it
+// is. GoBGP looks at NEXT_HOP, not at MP_REACH_NLRI.
+func unicast(a netip.Addr) bool {
+	reserved := a.Is4() && a.As4()[0] >= 240 // RFC 1112 section 4, and the broadcast
+	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !reserved && (a.Is4() || !a.IsLinkLocalUnicast())
+}
+
 // nextHop is invalid if the path has none that can be read. From a link-local peer
 // it is the link-local one, if there is one: that is what such peers can reach.
 func nextHop(p *api.Path, from netip.Addr) netip.Addr {
@@ -139,7 +146,7 @@ func nextHop(p *api.Path, from netip.Addr) netip.Addr {
 		if a.IsLinkLocalUnicast() && a.Is6() && from.Zone() != "" {
 			return a.WithZone(from.Zone())
 		}
-		if !hop.IsValid() && !a.IsUnspecified() {
+		if !hop.IsValid() && unicast(a) {
 			hop = a
 		}
 	}

@@ -120,6 +120,16 @@ func TestLearned(t *testing.T) {
 			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001, 65101})}},
 			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001, 65101}, []uint32{65101})}},
 		}}, []Path{{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001, 65101}}}},
+		{"next hops that are no one's", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("127.0.0.1")}},
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("224.0.0.5")}},
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("255.255.255.255")}},
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::")}},
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::1")}},
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("ff02::1")}},
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("fe80::1")}}, // of which link?
+			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::ffff:127.0.0.1")}},
+		}}, nil},
 		{"a session that is not configured (any more)", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
 			{NeighborIp: "192.0.2.1", Pattrs: []*api.Attribute{via("192.0.2.1")}},
 		}}, nil},
