@@ -184,4 +184,29 @@ type Explanation struct {
 	Route *Route `json:"route"`
 	// Kernel is what the kernel does with it right now.
 	Kernel string `json:"kernel"`
+	// Received is what peers have told of prefixes that cover it, Told what of ours
+	// they are told, with what filters made of it.
+	Received []Filtered `json:"received,omitempty"`
+	Told     []Filtered `json:"told,omitempty"`
+	// Problem says why Received and Told are not known.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Filtered is a path that went through a peer's filters.
+type Filtered struct {
+	Peer        string       `json:"peer"`
+	Prefix      netip.Prefix `json:"prefix"`
+	NextHop     netip.Addr   `json:"next_hop,omitzero"`
+	ASPath      []uint32     `json:"as_path,omitempty"`
+	Communities []string     `json:"communities,omitempty"`
+	Accepted    bool         `json:"accepted"`
+	// Rule is the one that decided.
+	Rule    string       `json:"rule"`
+	Changes []RuleChange `json:"changes,omitempty"`
+}
+
+// RuleChange is what one rule changed of a path.
+type RuleChange struct {
+	Rule   string `json:"rule"`
+	Change string `json:"change"`
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/osrg/gobgp/v4/api"
+
+	"netd/netd/internal/filter"
 )
 
 // llgrStale marks what its neighbour keeps long after its session has ended (RFC 9494).
@@ -59,6 +61,17 @@ func isStale(p *api.Path) bool {
 	return p.GetStale() || slices.ContainsFunc(p.GetPattrs(), func(a *api.Attribute) bool {
 		return slices.Contains(a.GetCommunities().GetCommunities(), llgrStale)
 	})
+}
+
+// admits says what lets a prefix in.
+func (c Config) admits(prefix netip.Prefix) string {
+	switch {
+	case slices.ContainsFunc(c.Pools, func(p netip.Prefix) bool { return p.Bits() <= prefix.Bits() && p.Contains(prefix.Addr()) }):
+		return filter.Pools
+	case prefix.Bits() == 0:
+		return filter.Default
+	}
+	return ByFilter
 }
 
 // source is the peer that a path is from.

@@ -52,7 +52,10 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		err = receive(func() (grpc.ServerStreamingClient[api.ListPathResponse], error) {
 			return client.ListPath(ctx, &api.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: family})
 		}, func(r *api.ListPathResponse) {
-			snap.Paths = append(snap.Paths, learned(r.Destination, sources)...)
+			for _, p := range learned(r.Destination, sources) {
+				p.Rule = config.admits(p.Prefix)
+				snap.Paths = append(snap.Paths, p)
+			}
 		})
 		if err != nil {
 			return Snapshot{}, fmt.Errorf("list paths: %w", err)

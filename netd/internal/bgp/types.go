@@ -111,7 +111,13 @@ type Path struct {
 	ASPath []uint32
 	// Stale: the peer is restarting and its paths are kept meanwhile (RFC 4724).
 	Stale bool
+	// Rule is what admits the prefix: filter.Pools, filter.Default, or ByFilter.
+	Rule string
 }
+
+// ByFilter is the Rule of a path that is neither of a pool nor a default route: only
+// a rule of the peer's filters can have accepted it. Explain says which.
+const ByFilter = "filter"
 
 // PeerState is a session as it is.
 type PeerState struct {

@@ -62,7 +62,8 @@ namespace has its name: ip netns exec POD ping 10.64.2.0`},
 		{name: "explain", args: "ADDR|PREFIX", short: "which way an address goes and why, or why not", run: explain, long: `
 Shows the decision for the longest known prefix that covers ADDR or PREFIX, every
 path that was considered with the reason for or against it, and what the kernel
-does at this moment.`},
+does at this moment. Then, of all prefixes that cover it, what peers have told and
+which rule of which filter accepted or refused it, and what peers are told of ours.`},
 		{name: "check", args: "[-v] [--device NAME] FILE…", short: "check configuration files", run: check, local: true, long: `
 Reads each file as the gateway would and prints every error as
 file:line:col: key: value: expected …; exit status 1 if there is any. Without

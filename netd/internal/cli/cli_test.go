@@ -83,7 +83,21 @@ func (gateway) Explain(_ context.Context, p netip.Prefix) (api.Explanation, erro
 				{Peer: "tor1", NextHop: ip("10.0.1.1"), ASPath: []uint32{65001, 65002, 65103}, Stale: true, Reason: "next hop 10.0.1.1 is on uplink0, which has no carrier"},
 			},
 		}
+		e.Received = []api.Filtered{
+			{
+				Peer: "gw-c", Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), ASPath: []uint32{65103}, Communities: []string{"graceful-shutdown", "65103:1:2"},
+				Accepted: true, Rule: "pools", Changes: []api.RuleChange{{Rule: "graceful-shutdown", Change: "local-preference 1"}},
+			},
+			{Peer: "gw-c", Prefix: pfx("0.0.0.0/0"), NextHop: ip("10.0.2.13"), ASPath: []uint32{65103}, Rule: "the-rest"},
+		}
+		e.Told = []api.Filtered{
+			{Peer: "tor1", Prefix: pfx("10.64.0.0/16"), ASPath: []uint32{65101}, Accepted: true, Rule: "own-only", Changes: []api.RuleChange{
+				{Rule: "to-tors/rack", Change: "add-communities 65101:7"}, {Rule: "to-tors/far", Change: "prepend 2"},
+			}},
+			{Peer: "tor2", Prefix: pfx("10.64.0.0/16"), ASPath: []uint32{65101}, Rule: "to-tor2/none"},
+		}
 	case ip("10.64.1.3"):
+		e.Problem = "the BGP speaker is away"
 		e.Route = &api.Route{Prefix: pfx("10.64.1.3/32"), Kind: "pod", Link: "pod1", Reason: "pod web-0 of this gateway"}
 	case ip("10.64.9.1"):
 		e.Route = &api.Route{Prefix: pfx("10.64.9.0/26"), Reason: "no route: inside 10.64.0.0/10, which this gateway owns"}

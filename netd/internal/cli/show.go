@@ -150,6 +150,7 @@ func explain(ctx context.Context, c *call) error {
 }
 
 func printExplanation(out io.Writer, e api.Explanation) {
+	defer printFiltered(out, e)
 	defer fmt.Fprintf(out, "kernel: %s\n", e.Kernel)
 	if e.Route == nil {
 		fmt.Fprintf(out, "%s: no prefix that netd knows covers it\n", e.Query)

@@ -83,6 +83,8 @@ type Daemon struct {
 	metrics *metrics.Set // any goroutine
 	told    telling
 	secrets secrets
+
+	announced announced
 	// By uplink: the link-local addresses of the router there, and of our own.
 	routers, linkLocals map[string]netip.Addr
 

@@ -50,6 +50,9 @@ func (d *Daemon) speakerConfig() (bgp.Config, error) {
 		c.Pools = append(c.Pools, p.Prefix)
 		c.IPv6 = c.IPv6 || p.Prefix.Addr().Is6()
 	}
+	for _, a := range b.Announces {
+		c.IPv6 = c.IPv6 || a.Prefix.Addr().Is6()
+	}
 	d.readSecrets()
 	for _, p := range slices.Concat(d.peers(), b.GatewayPeers) {
 		if s, ok := d.session(p.Session); ok && !p.NoSession {
@@ -82,6 +85,7 @@ func (d *Daemon) session(s config.Session) (bgp.Session, bool) {
 		AS: s.AS, LocalAS: s.LocalAS, AllowOwnAS: s.AllowOwnAS, TTL: s.Multihop, GTSM: s.GTSM, Password: password, Passive: s.Passive,
 		HoldTime: s.HoldTime, Keepalive: s.Keepalive, ConnectRetry: s.ConnectRetry,
 		MaxPrefixes: s.MaxPrefixes, WarnPercent: s.MaxPrefixesWarn, RestartAfter: s.MaxPrefixesRestart,
+		Import: d.config.BGP.Rules(s.Import), Export: d.config.BGP.Rules(s.Export),
 		Gateway: s.Type == config.TypeGateway, Reflector: s.Type == config.TypeReflector, ReflectorClient: s.ReflectorClient,
 	}, ok || s.PasswordFile == ""
 }

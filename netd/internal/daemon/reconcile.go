@@ -28,6 +28,7 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	errs = append(errs, d.followMetrics())
 	errs = append(errs, d.fitPods())
 	errs = append(errs, d.watchPaths())
+	errs = append(errs, d.followAnnounces())
 	errs = append(errs, d.speak(ctx))
 	errs = append(errs, d.listen(ctx))
 	errs = append(errs, d.resetLost(ctx))
@@ -230,7 +231,7 @@ func (d *Daemon) program() (route.Result, error) {
 // facts gathers what the plan looks at.
 func (d *Daemon) facts() (route.Facts, error) {
 	f := route.Facts{
-		Blocks: d.blocks(), Gateways: map[netip.Addr]string{}, Hops: map[netip.Addr]route.Hop{},
+		Blocks: d.blocks(), Announced: d.announced.rest, Gateways: map[netip.Addr]string{}, Hops: map[netip.Addr]route.Hop{},
 		Source: d.source, Source6: d.source6, Tunnels: d.routeTunnels(),
 	}
 	for _, p := range d.config.Pools {
@@ -260,7 +261,8 @@ func (d *Daemon) facts() (route.Facts, error) {
 	}
 	for _, p := range d.snapshot.Paths {
 		f.Paths = append(f.Paths, route.Path{
-			Prefix: p.Prefix, NextHop: p.NextHop, Peer: p.Peer, Rank: p.Rank, ASPath: p.ASPath, Stale: p.Stale, FromGateway: gateways[p.Peer],
+			Prefix: p.Prefix, NextHop: p.NextHop, Peer: p.Peer, Rank: p.Rank, ASPath: p.ASPath, Stale: p.Stale,
+			FromGateway: gateways[p.Peer], Named: p.Rule == bgp.ByFilter,
 		})
 	}
 	for _, u := range d.uplinks {

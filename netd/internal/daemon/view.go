@@ -127,20 +127,6 @@ func apiPod(n pod.Pod, state string) api.Pod {
 	return p
 }
 
-// Explain finds our decision, and asks the kernel what it really does.
-func (g gateway) Explain(ctx context.Context, p netip.Prefix) (api.Explanation, error) {
-	e := api.Explanation{Query: p}
-	err := g.d.do(ctx, func() error {
-		if dec := route.Covering(g.d.plan, p); dec != nil {
-			r := apiRoute(*dec)
-			e.Route = &r
-		}
-		e.Kernel = g.d.kernelSays(p.Addr())
-		return nil
-	})
-	return e, err
-}
-
 // kernelSays is the kernel's way to an address, in words.
 func (d *Daemon) kernelSays(a netip.Addr) string {
 	way, err := d.kernel.Lookup(a)

@@ -8,7 +8,7 @@ import (
 // The names of the rules that are built in.
 const (
 	// NoRule: a path that no rule accepts is refused.
-	NoRule = "no rule accepts it"
+	NoRule = "the-rest"
 	// OddASPath refuses AS 0 (RFC 7607), sets (RFC 9774) and confederations.
 	OddASPath = "as-path"
 	// Shutdown honours the community of RFC 8326: such a path is the last choice.

@@ -65,6 +65,8 @@ type Path struct {
 	FromGateway bool
 	// Static: not learned, but the router that the configuration or DHCP names.
 	Static bool
+	// Named: a filter asks for it, though it is outside every pool.
+	Named bool
 }
 
 // Hop is what the kernel says about a next hop.
@@ -93,8 +95,11 @@ type Lost struct {
 type Facts struct {
 	Pools  []Pool
 	Blocks []netip.Prefix // that this gateway owns
-	Pods   []LocalPod
-	Paths  []Path
+	// Announced are prefixes that it announces beside them; others own parts of
+	// them, and what nobody does is dropped.
+	Announced []netip.Prefix
+	Pods      []LocalPod
+	Paths     []Path
 	// Hops has an entry for each next hop of Paths.
 	Hops map[netip.Addr]Hop
 	// Gateways are the known gateways' addresses and names.
@@ -175,6 +180,15 @@ func Plan(f Facts) []Decision {
 			})
 		}
 	}
+	for _, a := range f.Announced {
+		if !podAt[a] {
+			plan = append(plan, Decision{
+				Prefix: a,
+				Route:  &Route{Prefix: a, Kind: Blackhole},
+				Reason: "announced: what of it has no route of its own is dropped, not sent back to the fabric",
+			})
+		}
+	}
 	for _, paths := range byPrefix(f.Paths) {
 		plan = append(plan, f.decide(paths))
 	}
@@ -209,7 +223,8 @@ func (f *Facts) decide(paths []Path) Decision {
 	best := -1
 	for _, p := range paths {
 		c := Candidate{Path: p, Reason: refusal}
-		if refusal == "" {
+		if refusal == "" || refusal == outside && p.Named {
+			c.Reason = ""
 			f.classify(&c, mode)
 		}
 		d.Candidates = append(d.Candidates, c)
@@ -266,6 +281,9 @@ func (f *Facts) admit(p netip.Prefix) (Mode, string) {
 			return 0, fmt.Sprintf("inside %s, which this gateway owns", own)
 		}
 	}
+	if slices.Contains(f.Announced, p) {
+		return 0, "this gateway announces it itself"
+	}
 	if p.Bits() == 0 {
 		return Never, ""
 	}
@@ -279,8 +297,11 @@ func (f *Facts) admit(p netip.Prefix) (Mode, string) {
 			return pool.Mode, ""
 		}
 	}
-	return 0, "outside every pool"
+	return Never, outside
 }
+
+// outside is why a prefix has no route that no filter asks for.
+const outside = "outside every pool"
 
 // classify says what a path would be, of which class (the lowest wins), and why.
 func (f *Facts) classify(c *Candidate, mode Mode) {

@@ -235,6 +235,25 @@ func TestPlan(t *testing.T) {
 10.64.1.0/26 blackhole
 192.0.2.0/24 none: no route: outside every pool
 `},
+		{"outside the pools, but a filter asks for it: native only, and never over a peer", func(f *Facts) {
+			lan, far, peer := path("192.0.2.0/24", "10.0.1.1", "tor1", 0), path("198.51.100.0/24", "10.0.2.13", "gw-c", 0), path("10.0.0.0/14", "10.0.1.1", "tor1", 0)
+			lan.Named, far.Named, peer.Named = true, true, true
+			f.Paths = []Path{lan, path("192.0.2.0/24", "10.0.1.2", "tor2", 1), far, peer}
+		}, `
+10.0.0.0/14 none: no route: covers the peer 10.0.1.1, whose session would then run over its own routes
+10.64.1.0/26 blackhole
+192.0.2.0/24 native via 10.0.1.1 dev uplink0
+198.51.100.0/24 none: no route: next hop is in another subnet, and the pool's mode is never
+`},
+		{"the whole pool is announced: others' blocks are theirs, the rest is dropped", func(f *Facts) {
+			f.Announced = []netip.Prefix{pfx("10.64.0.0/16")}
+			f.Paths = []Path{path("10.64.0.0/16", "10.0.1.1", "tor1", 0), path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
+		}, `
+10.64.0.0/16 blackhole
+10.64.0.0/16 none: no route: this gateway announces it itself
+10.64.1.0/26 blackhole
+10.64.3.0/26 native via 10.0.1.1 dev uplink0
+`},
 		{"the fabric offers the whole pool: less specific than the own block", func(f *Facts) {
 			f.Paths = []Path{path("10.64.0.0/16", "10.0.1.1", "tor1", 0)}
 		}, `

@@ -1,0 +1,103 @@
+package bgp
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/osrg/gobgp/v4/api"
+	"google.golang.org/grpc"
+
+	"netd/netd/internal/filter"
+)
+
+// Filtered is a path, and what a peer's filters make of it.
+type Filtered struct {
+	Peer    string
+	NextHop netip.Addr // of a path that was told to us
+	// Path is as it came.
+	Path filter.Path
+	filter.Outcome
+}
+
+// Explain says of all prefixes that cover p what peers have told, and what became of
+// it; and what of ours that covers p or is inside of it peers are told.
+func (s *Speaker) Explain(ctx context.Context, p netip.Prefix) (received, told []Filtered, err error) {
+	s.mu.Lock()
+	l, c := s.life, s.config
+	if l == nil {
+		s.mu.Unlock()
+		return nil, nil, ErrAway
+	}
+	client, own, sent := l.client, l.own, slices.Clone(l.sent)
+	s.mu.Unlock()
+	all := c.neighbors(own)
+	var sessions []*api.Peer
+	err = receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
+		return client.ListPeer(ctx, &api.ListPeerRequest{})
+	}, func(r *api.ListPeerResponse) { sessions = append(sessions, r.GetPeer()) })
+	if err != nil {
+		return nil, nil, fmt.Errorf("list peers: %w", err)
+	}
+	for _, session := range sessions {
+		a, err := netip.ParseAddr(session.GetState().GetNeighborAddress())
+		if err != nil {
+			continue
+		}
+		name, in, with, ok := c.who(a)
+		if !ok {
+			continue
+		}
+		steps := find(all, a)
+		list, err := covering(ctx, client, a, p)
+		if err != nil {
+			return nil, nil, fmt.Errorf("list what %s has told: %w", name, err)
+		}
+		for _, f := range list {
+			f.Peer, f.Outcome = name, filter.Evaluate(steps.imports, f.Path)
+			received = append(received, f)
+		}
+		if session.GetState().GetSessionState() != api.PeerState_SESSION_STATE_ESTABLISHED {
+			continue
+		}
+		for _, o := range sent {
+			if o.Prefix.Overlaps(p) {
+				path := o.facts(c.filterPeer(configured(name, in), with))
+				told = append(told, Filtered{Peer: name, Path: path, Outcome: filter.Evaluate(steps.exports, path)})
+			}
+		}
+	}
+	for _, list := range [][]Filtered{received, told} {
+		slices.SortStableFunc(list, func(a, b Filtered) int {
+			return cmp.Or(cmp.Compare(b.Path.Prefix.Bits(), a.Path.Prefix.Bits()), a.Path.Prefix.Addr().Compare(b.Path.Prefix.Addr()), cmp.Compare(a.Peer, b.Peer))
+		})
+	}
+	return received, told, nil
+}
+
+// covering reads what a peer has told of p and all that covers it, as it was before any
+// filter. (With enable_filtered GoBGP would write the filtered paths over these.)
+func covering(ctx context.Context, client api.GoBgpServiceClient, peer netip.Addr, p netip.Prefix) ([]Filtered, error) {
+	var list []Filtered
+	err := receive(func() (grpc.ServerStreamingClient[api.ListPathResponse], error) {
+		return client.ListPath(ctx, &api.ListPathRequest{
+			TableType: api.TableType_TABLE_TYPE_ADJ_IN, Name: peer.String(), Family: apiFamily(filter.FamilyOf(p)),
+			Prefixes: []*api.TableLookupPrefix{{Prefix: p.Masked().String(), Type: api.TableLookupPrefix_TYPE_SHORTER}},
+		})
+	}, func(r *api.ListPathResponse) {
+		prefix, err := netip.ParsePrefix(r.GetDestination().GetPrefix())
+		if err != nil {
+			return
+		}
+		for _, path := range r.GetDestination().GetPaths() {
+			from := filter.ByIBGP
+			if path.GetIsFromExternal() {
+				from = filter.ByEBGP
+			}
+			list = append(list, Filtered{NextHop: nextHop(path, peer), Path: facts(prefix, from, path.GetPattrs())})
+		}
+	})
+	return list, err
+}
