@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"netd/firmware/lab"
+	"netd/netd/internal/filter"
 	"netd/netd/internal/ownnet"
 )
 
@@ -254,7 +255,7 @@ func (tr trial) learned(t *testing.T, tor int, snap Snapshot) {
 		return
 	}
 	own, theirs := tr.ends(tor)
-	want := []Path{{Prefix: tr.prefix(tor), NextHop: theirs, Peer: tr.peerName(tor)}}
+	want := []Path{{Prefix: tr.prefix(tor), NextHop: theirs, Peer: tr.peerName(tor), Rule: filter.Pools}}
 	if tr.as != 65101 {
 		want[0].ASPath = []uint32{tr.as}
 	}
