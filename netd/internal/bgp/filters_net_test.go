@@ -140,7 +140,7 @@ func imports(t *testing.T) []imported {
 		list []string
 		want string
 	}{
-		{"add", filter.Add, []string{"1:9"}, "65040:1 65000:7 1:9"},
+		{"add", filter.Add, []string{"1:9"}, "1:9 65000:7 65040:1"},
 		{"remove", filter.Remove, []string{"65000:*"}, "65041:1"},
 		{"set", filter.Replace, []string{"1:9"}, "1:9"},
 		{"set none", filter.Replace, nil, ""},
@@ -187,9 +187,12 @@ func (s sent) numbered(tor int) sent {
 	return s
 }
 
-// text is a path in words; what is as always is left out.
+// text is a path in words; what is as always is left out, and communities are in their
+// order, which the ToRs put them in.
 func text(p filter.Path) string {
 	var words []string
+	p.Communities, p.Large = slices.Sorted(slices.Values(p.Communities)), slices.Clone(p.Large)
+	slices.SortFunc(p.Large, func(a, b filter.LargeCommunity) int { return slices.Compare(a[:], b[:]) })
 	if p.LocalPref != filter.DefaultLocalPref {
 		words = append(words, fmt.Sprintf("pref %d", p.LocalPref))
 	}
@@ -259,7 +262,7 @@ func exports(t *testing.T) []exported {
 	}
 	list := []exported{
 		{"plain", Origin{}, filter.Rule{}, "path 65101"},
-		{"its own attributes", Origin{Communities: []filter.Community{1<<16 | 2, 0xffff029a}, Large: []filter.LargeCommunity{{1, 2, 3}}, MED: number(77)}, filter.Rule{}, "med 77, path 65101, communities 1:2 blackhole, large 1:2:3"},
+		{"its own attributes", Origin{Communities: []filter.Community{1<<16 | 2, 65101<<16 | 77}, Large: []filter.LargeCommunity{{1, 2, 3}}, MED: number(77)}, filter.Rule{}, "med 77, path 65101, communities 1:2 65101:77, large 1:2:3"},
 		{"by prefix", Origin{}, filter.Rule{Match: filter.Match{Prefixes: parse(t, filter.ParseRange, "10.65.2.0/23 ge 24 le 24")}, Verdict: filter.Reject}, ""},
 		{"by community", origin(3), filter.Rule{Match: on(3), Verdict: filter.Reject}, ""},
 		{"by large community", Origin{Large: []filter.LargeCommunity{{4, 4, 4}}}, filter.Rule{Match: filter.Match{Large: communities(t, "4:*:4")}, Verdict: filter.Reject}, ""},
@@ -267,7 +270,7 @@ func exports(t *testing.T) []exported {
 		{"accept, before a rule that rejects", origin(6), filter.Rule{Match: on(6), Verdict: filter.Accept}, "path 65101, communities 65101:6"},
 		{"MED", origin(7), filter.Rule{Match: on(7), Set: filter.Set{MED: number(5)}}, "med 5, path 65101, communities 65101:7"},
 		{"prepend", origin(8), filter.Rule{Match: on(8), Set: filter.Set{Prepend: 3}}, "path 65101 65101 65101 65101, communities 65101:8"},
-		{"add", origin(9), filter.Rule{Match: on(9), Set: filter.Set{Communities: filter.Change{Op: filter.Add, List: communities(t, "1:9")}, Large: filter.Change{Op: filter.Add, List: communities(t, "1:9:9")}}}, "path 65101, communities 65101:9 1:9, large 1:9:9"},
+		{"add", origin(9), filter.Rule{Match: on(9), Set: filter.Set{Communities: filter.Change{Op: filter.Add, List: communities(t, "1:9")}, Large: filter.Change{Op: filter.Add, List: communities(t, "1:9:9")}}}, "path 65101, communities 1:9 65101:9, large 1:9:9"},
 		{"remove", origin(10), filter.Rule{Match: on(10), Set: filter.Set{Communities: filter.Change{Op: filter.Remove, List: communities(t, "65101:*")}}}, "path 65101"},
 		{"set", origin(11), filter.Rule{Match: on(11), Set: filter.Set{Communities: filter.Change{Op: filter.Replace, List: communities(t, "1:9")}}}, "path 65101, communities 1:9"},
 		{"only to BIRD", origin(12), filter.Rule{Peers: []string{"frr"}, Match: on(12), Verdict: filter.Reject}, "path 65101, communities 65101:12, or not"},
@@ -292,7 +295,7 @@ func (s *site) has(t *testing.T, tor int, bird *lab.Bird, frr *lab.FRR, p netip.
 		}
 		for line := range strings.Lines(out) {
 			key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-			value = strings.NewReplacer(") (", " ", "(", "", ")", "", ",", ":").Replace(value)
+			value = strings.NewReplacer(") (", " ", "(", "", ")", "", ", ", ":", ",", ":").Replace(value)
 			read(&path, strings.TrimPrefix(key, "BGP."), strings.Fields(value))
 		}
 		return text(path), nil
