@@ -31,7 +31,6 @@ func deviations() []deviation {
 		{[]string{"CLUSTER_LIST: good", "CLUSTER_LIST: twice", "CLUSTER_LIST: first", "CLUSTER_LIST: length 0"}, nil, accepted, "kept and without effect"},
 		{[]string{"COMMUNITIES: length 0", "EXTENDED_COMMUNITIES: length 0", "IPV6_EXT_COMMUNITIES: length 0", "LARGE_COMMUNITY: length 0"}, nil, accepted, "an empty list is a list of nothing"},
 		{[]string{"PMSI_TUNNEL: one *", "TUNNEL_ENCAP: length 0", "TUNNEL_ENCAP: one more", "PREFIX_SID: one more"}, nil, accepted, "nobody here reads these attributes"},
-		{[]string{"our own AS"}, nil, accepted, "the speaker has the path, and the agent leaves it out (source.usable)"},
 		{[]string{"announced and withdrawn in one"}, nil, withdraw, "a SHOULD"},
 		{[]string{"a KEEPALIVE with a body", "a second OPEN"}, nil, ignore, "without effect"},
 	}

@@ -78,22 +78,6 @@ func (c Config) admits(prefix netip.Prefix) string {
 type source struct {
 	name    string
 	address netip.Addr
-	// ownAS is what the peer knows us by, and may occur so often in its paths.
-	ownAS   uint32
-	allowed int
-}
-
-// usable tells whether the AS path has no loop (RFC 4271 section 9.1.2). GoBGP is
-// told not to look: of a path with a loop it does not notice that it replaces the
-// one before.
-func (s source) usable(path []uint32) bool {
-	own := 0
-	for _, as := range path {
-		if as == s.ownAS {
-			own++
-		}
-	}
-	return own <= s.allowed
 }
 
 // learned turns one destination into paths, in BGP's order; our own are left out.
@@ -117,9 +101,6 @@ func learned(d *api.Destination, sources map[string]source) []Path {
 			for _, seg := range a.GetAsPath().GetSegments() {
 				path.ASPath = append(path.ASPath, seg.GetNumbers()...)
 			}
-		}
-		if !from.usable(path.ASPath) {
-			continue
 		}
 		m := meritOf(p)
 		if len(paths) > 0 && !slices.ContainsFunc(equals, func(o merit) bool { return !m.as(o) }) {

@@ -44,7 +44,7 @@ func mpReach(hops ...string) *api.Attribute {
 
 func TestLearned(t *testing.T) {
 	sources := map[string]source{
-		"10.0.1.1": {"tor1", ip("10.0.1.1"), 65101, 1}, "10.0.2.13": {"gw-c", ip("10.0.2.13"), 65101, 0}, "fe80::1%uplink0": {"tor2", ip("fe80::1%uplink0"), 65101, 0},
+		"10.0.1.1": {"tor1", ip("10.0.1.1")}, "10.0.2.13": {"gw-c", ip("10.0.2.13")}, "fe80::1%uplink0": {"tor2", ip("fe80::1%uplink0")},
 	}
 	tests := []struct {
 		name string
@@ -115,11 +115,6 @@ func TestLearned(t *testing.T) {
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2"},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("2001:db8::1"), Peer: "tor2"},
 		}},
-		{"a loop, and one that is allowed", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{via("10.0.2.13"), asPath([]uint32{65103, 65101})}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001, 65101})}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001, 65101}, []uint32{65101})}},
-		}}, []Path{{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001, 65101}}}},
 		{"next hops that are no one's", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
 			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("127.0.0.1")}},
 			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("224.0.0.5")}},

@@ -12,7 +12,8 @@ const (
 	multihopTTL = 64
 	// idleHold is the pause after a session was reset (GoBGP's default is 30 s).
 	idleHold = 2 * time.Second
-	// anyOwnAS keeps GoBGP from looking for loops: source.usable does.
+	// anyOwnAS keeps GoBGP from looking for loops, where it would not notice that such a
+	// path replaces the one before: the filter "loop" does.
 	anyOwnAS = 255
 )
 

@@ -71,7 +71,7 @@ func (c Config) clash(p Peer) string {
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a.WithZone(""), a.BitLen()) }
 
 func (c Config) filterPeer(name string, s Session) filter.Peer {
-	p := filter.Peer{Name: name, Kind: filter.Gateway, Session: filter.External, LocalAS: c.localAS(s), Drain: c.Drain}
+	p := filter.Peer{Name: name, Kind: filter.Gateway, Session: filter.External, LocalAS: c.localAS(s), OwnAS: c.AS, AllowOwnAS: s.AllowOwnAS, Drain: c.Drain}
 	switch {
 	case s.ToR():
 		p.Kind = filter.ToR
@@ -231,6 +231,13 @@ func (f *filters) conditions(who *api.MatchSet, m filter.Match, from filter.Sour
 	var text []string
 	if m.Odd {
 		text = append(text, `[^0-9 ]|(?:^| )0(?: |$)`)
+	}
+	if m.Loop != nil {
+		var loops []string
+		for _, as := range m.Loop {
+			loops = append(loops, filter.LoopRegexp(as, m.Loops))
+		}
+		text = append(text, strings.Join(loops, "|"))
 	}
 	if m.ASPaths != nil {
 		var forms []string

@@ -76,7 +76,7 @@ func newCouple(t *testing.T, peerAS uint32) *couple {
 	t.Helper()
 	port := freePort(t)
 	c := &couple{t: t, config: Config{AS: 65101, Pools: []netip.Prefix{pfx("10.64.0.0/16"), pfx("2001:db8:64::/48")}}}
-	c.config.Peers = []Peer{{Name: "tor1", Address: ip("127.0.0.2"), Session: Session{AS: peerAS}}}
+	c.config.Peers = []Peer{{Name: "tor1", Address: ip("127.0.0.2"), Session: Session{AS: peerAS, LocalAS: 65101, AllowOwnAS: 1}}}
 	c.a = gobgpd(t, &api.Global{Asn: 65101, RouterId: "10.0.0.1", ListenPort: int32(port), ListenAddresses: []string{"127.0.0.1"}})
 	c.b = gobgpd(t, &api.Global{Asn: peerAS, RouterId: "10.0.0.2", ListenPort: -1})
 	c.run = newLife(c.a, false)
@@ -85,7 +85,7 @@ func newCouple(t *testing.T, peerAS uint32) *couple {
 		{Config: &api.AfiSafiConfig{Family: apiFamily(filter.IPv4), Enabled: true}}, {Config: &api.AfiSafiConfig{Family: apiFamily(filter.IPv6), Enabled: true}},
 	}
 	for client, p := range map[api.GoBgpServiceClient]*api.Peer{
-		c.a: {Conf: &api.PeerConf{NeighborAddress: "127.0.0.2", PeerAsn: peerAS}, Transport: &api.Transport{PassiveMode: true, LocalAddress: "127.0.0.1"}},
+		c.a: {Conf: &api.PeerConf{NeighborAddress: "127.0.0.2", PeerAsn: peerAS, AllowOwnAsn: anyOwnAS}, Transport: &api.Transport{PassiveMode: true, LocalAddress: "127.0.0.1"}},
 		c.b: {Conf: &api.PeerConf{NeighborAddress: "127.0.0.1", PeerAsn: 65101}, Transport: &api.Transport{LocalAddress: "127.0.0.2", RemotePort: port}},
 	} {
 		p.AfiSafis = families
@@ -191,7 +191,7 @@ func (d dice) large() filter.LargeCommunity {
 func (d dice) asPath() []uint32 {
 	var as []uint32
 	for range d.IntN(5) {
-		as = append(as, pick[uint32](d, 65010, 65011, 6501, 4200000000))
+		as = append(as, pick[uint32](d, 65010, 65011, 6501, 4200000000, 65010, 65011, 6501, 65101))
 	}
 	if d.IntN(40) == 0 {
 		as = append(as, 0)

@@ -40,8 +40,7 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		} else if p.Reason == "" {
 			p.Reason = losses[p.Address.String()]
 		}
-		_, _, session, _ := config.who(p.Address)
-		sources[p.Address.String()] = source{p.Name, p.Address, config.localAS(session), session.AllowOwnAS}
+		sources[p.Address.String()] = source{p.Name, p.Address}
 		snap.Peers = append(snap.Peers, p)
 	})
 	if err != nil {

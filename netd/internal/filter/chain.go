@@ -11,6 +11,8 @@ const (
 	NoRule = "the-rest"
 	// OddASPath refuses AS 0 (RFC 7607), sets (RFC 9774) and confederations.
 	OddASPath = "as-path"
+	// Loop refuses paths with our own AS (RFC 4271 section 9.1.2).
+	Loop = "loop"
 	// Shutdown honours the community of RFC 8326: such a path is the last choice.
 	Shutdown = "graceful-shutdown"
 	// Bogons are refused unless a rule's own prefix, or a pool, names them.
@@ -37,6 +39,7 @@ const ShutdownPref = 1
 func Import(p Peer, own []Range, pools []netip.Prefix, rules []Rule) []Step {
 	steps := []Step{
 		{Rule: OddASPath, Match: Match{Odd: true}, Verdict: Reject},
+		{Rule: Loop, Match: Match{Loop: p.ours(), Loops: p.AllowOwnAS}, Verdict: Reject},
 		shutdown(),
 	}
 	if len(own) > 0 {
@@ -84,6 +87,14 @@ func Export(p Peer, rules []Rule) []Step {
 		steps = append(steps, s)
 	}
 	return append(steps, Step{Rule: OwnOnly, Verdict: Accept})
+}
+
+// ours are our AS numbers.
+func (p Peer) ours() []uint32 {
+	if p.OwnAS == 0 || p.OwnAS == p.LocalAS {
+		return []uint32{p.LocalAS}
+	}
+	return []uint32{p.LocalAS, p.OwnAS}
 }
 
 func shutdown() Step {

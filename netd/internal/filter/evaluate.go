@@ -55,10 +55,23 @@ func (m Match) holds(p Path) bool {
 		m.From != nil && !slices.Contains(m.From, p.Source) {
 		return false
 	}
+	if m.Loop != nil && !slices.ContainsFunc(m.Loop, func(as uint32) bool { return count(p.ASPath, as) > m.Loops }) {
+		return false
+	}
 	if m.Odd && !p.NoSequence && !slices.Contains(p.ASPath, 0) {
 		return false
 	}
 	return m.holdsForASPath(p) && m.holdsForCommunities(p)
+}
+
+func count(path []uint32, as uint32) int {
+	n := 0
+	for _, a := range path {
+		if a == as {
+			n++
+		}
+	}
+	return n
 }
 
 func (m Match) holdsForASPath(p Path) bool {

@@ -67,6 +67,7 @@ func show(o Outcome) string {
 func TestImport(t *testing.T) {
 	tor := Peer{Name: "tor1", Kind: ToR, Session: External, LocalAS: 65101}
 	gateway := Peer{Name: "gw-b", Kind: Gateway, Session: External, LocalAS: 65101}
+	other := Peer{Name: "tor2", Kind: ToR, Session: External, LocalAS: 65201, OwnAS: 65101, AllowOwnAS: 1}
 	pools := []netip.Prefix{pfx("10.64.0.0/16"), pfx("2001:db8:64::/48")}
 	own := []Range{Within(pfx("10.64.1.0/26")), Exactly(pfx("192.0.2.0/24"))}
 	all := Rule{Name: "f/all", Verdict: Accept}
@@ -83,6 +84,9 @@ func TestImport(t *testing.T) {
 		{"the default from a ToR", tor, nil, Path{Prefix: pfx("0.0.0.0/0")}, "accepted by default"},
 		{"the other default", tor, nil, Path{Prefix: pfx("::/0")}, "accepted by default"},
 		{"the default from a gateway", gateway, nil, Path{Prefix: pfx("0.0.0.0/0")}, "refused by the-rest"},
+		{"a loop", tor, []Rule{all}, Path{Prefix: pfx("10.64.3.0/26"), ASPath: []uint32{65001, 65101}}, "refused by loop"},
+		{"a loop by our other AS", other, nil, Path{Prefix: pfx("10.64.3.0/26"), ASPath: []uint32{65001, 65201}}, "accepted by pools"},
+		{"twice by our other AS", other, nil, Path{Prefix: pfx("10.64.3.0/26"), ASPath: []uint32{65001, 65101, 7, 65101}}, "refused by loop"},
 		{"AS 0", tor, nil, Path{Prefix: pfx("10.64.3.0/26"), ASPath: []uint32{65001, 0}}, "refused by as-path"},
 		{"an AS_SET, before all rules", tor, []Rule{all}, Path{Prefix: pfx("8.0.0.0/8"), NoSequence: true}, "refused by as-path"},
 		{"graceful shutdown", tor, nil, Path{Prefix: pfx("10.64.3.0/26"), Communities: []Community{GracefulShutdown}},

@@ -81,6 +81,9 @@ type Match struct {
 
 	// Odd: the AS path has AS 0 in it, or a segment that is no sequence.
 	Odd bool
+	// Loop: one of these AS numbers is more than Loops times in the AS path.
+	Loop  []uint32
+	Loops int
 	// From: where the path comes from; any if empty.
 	From []Source
 }
@@ -160,8 +163,10 @@ type Peer struct {
 	Name    string
 	Kind    Kind
 	Session Session
-	// LocalAS is ours, as this peer knows it.
-	LocalAS uint32
+	// LocalAS is ours, as this peer knows it, and OwnAS as we are known otherwise.
+	LocalAS, OwnAS uint32
+	// AllowOwnAS is how often they may be in a path from the peer.
+	AllowOwnAS int
 	// Reflect: paths of our own AS may be passed on to it (RFC 4456).
 	Reflect bool
 	// Drain: we are about to go, and tell so (RFC 8326).

@@ -322,6 +322,11 @@ func LengthRegexp(least, most int) string {
 	return fmt.Sprintf("^%s{%d,%d}$", anyAS, least, most)
 }
 
+// LoopRegexp matches the text of the AS paths that have an AS more often than so.
+func LoopRegexp(as uint32, times int) string {
+	return fmt.Sprintf("^(?:%s*(?:%d(?: |$))){%d}", anyAS, as, times+1)
+}
+
 // matches tells whether the path is of the pattern's form.
 func (p ASPattern) matches(path []uint32) bool {
 	// at[i]: the path so far matches the first i words.
