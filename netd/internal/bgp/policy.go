@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/osrg/gobgp/v4/api"
@@ -227,32 +228,73 @@ func (f *filters) conditions(who *api.MatchSet, m filter.Match, from filter.Sour
 	if m.Large != nil {
 		conditions.LargeCommunitySet = f.any(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_LARGE_COMMUNITY, List: regexps(m.Large)})
 	}
-	// All of these must match the path as text.
-	var text []string
-	if m.Odd {
-		text = append(text, `[^0-9 ]|(?:^| )0(?: |$)`)
-	}
-	if m.Loop != nil {
-		var loops []string
-		for _, as := range m.Loop {
-			loops = append(loops, filter.LoopRegexp(as, m.Loops))
-		}
-		text = append(text, strings.Join(loops, "|"))
-	}
-	if m.ASPaths != nil {
-		var forms []string
-		for _, p := range m.ASPaths {
-			forms = append(forms, p.Regexp())
-		}
-		text = append(text, "(?:"+strings.Join(forms, ")|(?:")+")")
-	}
-	if m.MinLength > 0 || m.MaxLength > 0 {
-		text = append(text, filter.LengthRegexp(m.MinLength, m.MaxLength))
-	}
-	if text != nil {
-		conditions.AsPathSet = f.match(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH, List: text}, api.MatchSet_TYPE_ALL)
-	}
+	f.asPath(conditions, m)
 	return conditions
+}
+
+// asPath adds the conditions on the AS path. GoBGP has no text to make of a path for the
+// forms _N_, ^N_, _N$ and ^N$: they cost a tenth of a regular expression.
+func (f *filters) asPath(conditions *api.Conditions, m filter.Match) {
+	var forms []string
+	switch {
+	case m.Odd:
+		forms = []string{"_0_"} // what is no sequence counts as AS 0 there
+	case m.Loop != nil:
+		for _, as := range m.Loop {
+			if m.Loops == 0 {
+				forms = append(forms, fmt.Sprintf("_%d_", as))
+			} else {
+				forms = append(forms, filter.LoopRegexp(as, m.Loops))
+			}
+		}
+	default:
+		for _, p := range m.ASPaths {
+			forms = append(forms, asPathForm(p))
+		}
+	}
+	switch {
+	case m.MinLength == m.MaxLength && m.MinLength > 0:
+		conditions.AsPathLength = &api.AsPathLength{Type: api.Comparison_COMPARISON_EQ, Length: uint32(m.MinLength)}
+	case m.MaxLength > 0:
+		conditions.AsPathLength = &api.AsPathLength{Type: api.Comparison_COMPARISON_LE, Length: uint32(m.MaxLength)}
+	case m.MinLength > 0:
+		conditions.AsPathLength = &api.AsPathLength{Type: api.Comparison_COMPARISON_GE, Length: uint32(m.MinLength)}
+	}
+	set := &api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_AS_PATH, List: forms}
+	switch bounds := m.MinLength > 0 && m.MaxLength > m.MinLength; {
+	case bounds: // one comparison is all that there is: the other is a form that must match, too
+		set.List = []string{filter.LengthRegexp(m.MinLength, m.MaxLength)}
+		if forms != nil {
+			set.List = append(set.List, "(?:"+strings.Join(asPathRegexps(m.ASPaths), ")|(?:")+")")
+		}
+		conditions.AsPathSet = f.match(set, api.MatchSet_TYPE_ALL)
+	case forms != nil:
+		conditions.AsPathSet = f.any(set)
+	}
+}
+
+// asPathForm is a pattern in a form that GoBGP knows, or else as a regular expression.
+func asPathForm(p filter.ASPattern) string {
+	begins, ends := len(p) > 0 && p[0].Many, len(p) > 1 && p[len(p)-1].Many
+	middle := p
+	if begins {
+		middle = middle[1:]
+	}
+	if ends {
+		middle = middle[:len(middle)-1]
+	}
+	if len(middle) != 1 || middle[0].AS == 0 {
+		return p.Regexp()
+	}
+	return map[bool]string{true: "_", false: "^"}[begins] + strconv.FormatUint(uint64(middle[0].AS), 10) + map[bool]string{true: "_", false: "$"}[ends]
+}
+
+func asPathRegexps(patterns []filter.ASPattern) []string {
+	var list []string
+	for _, p := range patterns {
+		list = append(list, p.Regexp())
+	}
+	return list
 }
 
 func regexps(patterns []filter.Pattern) []string {

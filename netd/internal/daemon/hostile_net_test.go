@@ -125,20 +125,20 @@ func TestHostileRoutes(t *testing.T) {
 		tor, gw := b.connect("10.0.1.1", 65001), b.connect("10.0.1.12", 65102)
 		table := []says{
 			{tor, "10.64.2.0/26", "10.0.1.1", []uint32{65001, 65102}, "native via 10.0.1.1"}, // so it is not silence that is tested
-			{tor, "10.64.1.0/26", "10.0.1.1", []uint32{65001}, "blackhole"},
-			{tor, "10.64.1.32/27", "10.0.1.1", []uint32{65001}, "10.64.1.0/26: blackhole"},
+			{tor, "10.64.1.0/26", "10.0.1.1", []uint32{65001}, "refused by own-prefix"},
+			{tor, "10.64.1.32/27", "10.0.1.1", []uint32{65001}, "refused by own-prefix"},
 			{tor, "10.64.4.0/26", "10.0.1.11", []uint32{65001}, "/26: no route"},    // our own address
 			{tor, "10.64.4.64/26", "10.9.9.9", []uint32{65001}, "/26: no route"},    // nowhere
 			{tor, "10.64.4.128/26", "10.64.3.1", []uint32{65001}, "/26: no route"},  // behind another learned route
 			{tor, "10.64.4.192/26", "10.0.1.255", []uint32{65001}, "/26: no route"}, // a broadcast
 			{tor, "10.64.5.0/26", "127.0.0.1", []uint32{65001}, ""},
 			{tor, "10.64.5.64/26", "224.0.0.1", []uint32{65001}, ""},
-			{tor, "10.64.5.128/26", "10.0.1.1", []uint32{65001, 65101}, ""}, // a loop
-			{tor, "10.64.6.0/26", "10.0.1.1", []uint32{65001, 0}, ""},
-			{tor, "10.0.0.0/8", "10.0.1.1", []uint32{65001}, ""}, // wider than every pool
-			{tor, "10.0.1.0/25", "10.0.1.1", []uint32{65001}, ""},
-			{tor, "192.0.2.0/24", "10.0.1.1", []uint32{65001}, ""},
-			{gw, "0.0.0.0/0", "10.0.1.12", []uint32{65102}, ""},
+			{tor, "10.64.5.128/26", "10.0.1.1", []uint32{65001, 65101}, "refused by loop"},
+			{tor, "10.64.6.0/26", "10.0.1.1", []uint32{65001, 0}, "refused by as-path"},
+			{tor, "10.0.0.0/8", "10.0.1.1", []uint32{65001}, "refused by the-rest"}, // wider than every pool
+			{tor, "10.0.1.0/25", "10.0.1.1", []uint32{65001}, "refused by the-rest"},
+			{tor, "192.0.2.0/24", "10.0.1.1", []uint32{65001}, "refused by the-rest"},
+			{gw, "0.0.0.0/0", "10.0.1.12", []uint32{65102}, "refused by the-rest"},
 			{gw, "10.64.7.0/26", "10.0.1.13", []uint32{65102}, "gw-b announces what it does not own: next hop 10.0.1.13 is gw-c"},
 			// The last of each session: the others are known by then.
 			{tor, "10.64.8.0/26", "10.0.1.1", []uint32{65001}, "native via 10.0.1.1"},
@@ -180,6 +180,13 @@ func (b *besieged) explained(ctx context.Context, s says) error {
 			return fmt.Errorf("%s is known:\n%s", s.prefix, out)
 		}
 		return nil
+	}
+	if strings.HasPrefix(s.want, "refused by") {
+		told := regexp.MustCompile(`(?m) told ` + regexp.QuoteMeta(s.prefix) + ` .*: ` + s.want + `$`)
+		if err == nil && (!told.MatchString(out) || strings.HasPrefix(out, s.prefix+": native")) {
+			err = fmt.Errorf("%s: want it %s in\n%s", s.prefix, s.want, out)
+		}
+		return err
 	}
 	if err == nil && !strings.Contains(out, s.want) {
 		err = fmt.Errorf("%s: want %q in\n%s", s.prefix, s.want, out)
