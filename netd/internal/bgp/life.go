@@ -34,6 +34,7 @@ type life struct {
 	sent       []Origin                 // what it originates
 	own        []filter.Range           // the same, as filters have it
 	retries    map[netip.Addr]time.Time // of sessions that were ended by max-prefixes
+	ended      map[netip.Addr]time.Time // since when sessions are up that have had End-of-RIB
 }
 
 // rangeOf is a range as GoBGP has it.
@@ -45,7 +46,7 @@ type rangeOf struct {
 func newLife(client api.GoBgpServiceClient, restarting bool) *life {
 	return &life{
 		client: client, started: time.Now(), restarting: restarting,
-		peers: map[netip.Addr]*api.Peer{}, ranges: map[string]rangeOf{}, retries: map[netip.Addr]time.Time{},
+		peers: map[netip.Addr]*api.Peer{}, ranges: map[string]rangeOf{}, retries: map[netip.Addr]time.Time{}, ended: map[netip.Addr]time.Time{},
 	}
 }
 
@@ -154,8 +155,24 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	l.config = c
+	if !slices.ContainsFunc(c.Peers, func(p Peer) bool { return l.postpone(c.peer(p, false), p.Address) }) {
+		l.config = c
+	}
 	return nil
+}
+
+// postpone tells whether a change waits for the end of the session that is up. The
+// times are agreed upon at its start; and GoBGP forgets, of any peer that it
+// updates, which families the other end would keep over a restart (RFC 4724), and
+// the End-of-RIB. It does so for another limit of prefixes, which can not wait.
+func (l *life) postpone(want *api.Peer, a netip.Addr) bool {
+	have := l.peers[a]
+	if _, up := l.ended[a]; !up || have == nil || proto.Equal(have, want) {
+		return false
+	}
+	other := proto.CloneOf(want)
+	other.Timers = have.Timers
+	return proto.Equal(have, other)
 }
 
 // setPeer brings one session from what it is to what is wanted.
@@ -164,7 +181,7 @@ func (l *life) setPeer(ctx context.Context, want *api.Peer, p Peer) error {
 	switch {
 	case have == nil:
 		return l.addPeer(ctx, want, p.Address)
-	case proto.Equal(have, want):
+	case proto.Equal(have, want), l.postpone(want, p.Address):
 		return nil
 	case want.Conf.AdminDown && !have.Conf.AdminDown:
 		_, err := l.client.DisablePeer(ctx, &api.DisablePeerRequest{Address: p.Address.String(), Communication: p.ShutdownMessage})
@@ -228,6 +245,7 @@ func (l *life) removePeer(ctx context.Context, a netip.Addr) error {
 	}
 	delete(l.peers, a)
 	delete(l.retries, a)
+	delete(l.ended, a)
 	return nil
 }
 

@@ -40,6 +40,7 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		} else if p.Reason == "" {
 			p.Reason = losses[p.Address.String()]
 		}
+		p.EndOfRIB = s.noteEnd(l, p)
 		sources[p.Address.String()] = source{p.Name, p.Address}
 		snap.Peers = append(snap.Peers, p)
 	})
@@ -69,6 +70,7 @@ func (s *Speaker) limited(ctx context.Context, l *life, c Config, a netip.Addr) 
 	_, _, session, _ := c.who(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.losses[a.String()] = tooMany
 	at, known := l.retries[a]
 	if !known {
 		at = time.Now().Add(session.RestartAfter)
@@ -81,6 +83,20 @@ func (s *Speaker) limited(ctx context.Context, l *life, c Config, a netip.Addr) 
 		return tooMany
 	}
 	return untilRetry(at)
+}
+
+// noteEnd remembers a session's End-of-RIB, which GoBGP may forget.
+func (s *Speaker) noteEnd(l *life, p PeerState) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !p.Established() {
+		delete(l.ended, p.Address)
+		return false
+	}
+	if p.EndOfRIB {
+		l.ended[p.Address] = p.Since
+	}
+	return l.ended[p.Address].Equal(p.Since)
 }
 
 // retry tries a limited session again, if it still waits for that.
