@@ -41,6 +41,7 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 		server.LoggerOption(logger, level),
 	)
 	go s.Serve()
+	go endOrphans(ctx, s, logger)
 	<-ctx.Done()
 	if !errors.Is(context.Cause(ctx), ErrLeave) {
 		// StopBgp would end one session after the other, and withdraw from the peers
