@@ -32,14 +32,18 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	// GoBGP tells of every step of every session; its API can turn that on.
 	level := new(slog.LevelVar)
 	level.Set(slog.LevelWarn)
-	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
+	reasons := newReasons(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
+	logger := slog.New(reasons)
+	told := &events{heard: reasons.heard}
 	s := server.NewBgpServer(
 		server.GrpcListenAddress("unix://"+socket),
 		server.GrpcOption([]grpc.ServerOption{
 			grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage), grpc.UnaryInterceptor(caged(logger)),
+			grpc.StreamInterceptor(told.intercept),
 		}),
 		server.LoggerOption(logger, level),
 	)
+	told.server.Store(s)
 	go s.Serve()
 	go endOrphans(ctx, s, logger)
 	<-ctx.Done()

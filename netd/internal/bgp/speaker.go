@@ -227,7 +227,7 @@ func (s *Speaker) converse(ctx context.Context) error {
 // follow turns the speaker's events into wake-ups. It reads on whatever happens:
 // GoBGP's channel of events is without bound.
 func (s *Speaker) follow(ctx context.Context, client api.GoBgpServiceClient) error {
-	stream, err := client.WatchEvent(ctx, &api.WatchEventRequest{
+	stream, err := client.WatchEvent(asAgent(ctx), &api.WatchEventRequest{
 		Peer: &api.WatchEventRequest_Peer{},
 		Table: &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{
 			{Type: api.WatchEventRequest_Table_Filter_TYPE_POST_POLICY},
@@ -246,13 +246,21 @@ func (s *Speaker) follow(ctx context.Context, client api.GoBgpServiceClient) err
 
 // noteLoss keeps why a session went down: only the event tells.
 func (s *Speaker) noteLoss(p *api.PeerState) {
-	switch p.GetDisconnectReason() {
-	case api.PeerState_DISCONNECT_REASON_UNSPECIFIED, api.PeerState_DISCONNECT_REASON_IDLE_TIMER_EXPIRED:
-		return // not an end but a beginning
+	if !isLoss(p) {
+		return
 	}
 	s.mu.Lock()
 	s.losses[p.GetNeighborAddress()] = disconnectReason(p)
 	s.mu.Unlock()
+}
+
+// isLoss tells an end from a beginning.
+func isLoss(p *api.PeerState) bool {
+	switch p.GetDisconnectReason() {
+	case api.PeerState_DISCONNECT_REASON_UNSPECIFIED, api.PeerState_DISCONNECT_REASON_IDLE_TIMER_EXPIRED:
+		return false
+	}
+	return true
 }
 
 // Originate says what we announce: all of it. It may be called again

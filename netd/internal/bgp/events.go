@@ -1,0 +1,99 @@
+package bgp
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	"github.com/osrg/gobgp/v4/pkg/server"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// agentKey marks the agent's own request for events.
+const agentKey = "netd-agent"
+
+// asAgent marks a request as the agent's.
+func asAgent(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, agentKey, "1")
+}
+
+// events answers the agent's WatchEvent in GoBGP's place; other clients get GoBGP's.
+// GoBGP leaves out why a session went down, which only its own process can learn, and
+// sends each path, of which the agent wants to know only that there is one.
+type events struct {
+	server atomic.Pointer[server.BgpServer] // nil while it is being made
+	heard  *heard
+}
+
+func (e *events) intercept(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	if info.FullMethod != api.GoBgpService_WatchEvent_FullMethodName || len(md.Get(agentKey)) == 0 {
+		return handle(service, stream)
+	}
+	s := e.server.Load()
+	if s == nil {
+		return status.Error(codes.Unavailable, "the speaker is starting")
+	}
+	if err := stream.RecvMsg(new(api.WatchEventRequest)); err != nil {
+		return err
+	}
+	return e.tell(stream, s)
+}
+
+// tell sends peers' states as they change, and one message for any number of paths.
+func (e *events) tell(stream grpc.ServerStream, s *server.BgpServer) error {
+	ctx := stream.Context()
+	peers, paths := make(chan *api.Peer, 16), make(chan struct{}, 1)
+	poke := func() {
+		select {
+		case paths <- struct{}{}:
+		default:
+		}
+	}
+	err := s.WatchEvent(ctx, server.WatchEventMessageCallbacks{
+		OnPathUpdate: func([]*apiutil.Path, time.Time) { poke() },
+		OnPathEor:    func(*apiutil.Path, time.Time) { poke() },
+		OnPeerUpdate: func(p *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+			select {
+			case peers <- e.loss(p.Peer.State):
+			case <-ctx.Done():
+			}
+		},
+	}, server.WatchPeer(), server.WatchPostUpdate(false, "", ""), server.WatchEor(false))
+	if err != nil {
+		return status.Errorf(codes.Aborted, "watch events: %v", err)
+	}
+	for {
+		m := &api.WatchEventResponse{}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case p := <-peers:
+			m.Event = &api.WatchEventResponse_Peer{Peer: &api.WatchEventResponse_PeerEvent{Type: api.WatchEventResponse_PeerEvent_TYPE_STATE, Peer: p}}
+		case <-paths:
+			m.Event = &api.WatchEventResponse_Table{Table: &api.WatchEventResponse_TableEvent{}}
+		}
+		if err := stream.SendMsg(m); err != nil {
+			return err
+		}
+	}
+}
+
+// loss is what noteLoss reads.
+func (e *events) loss(s apiutil.PeerState) *api.Peer {
+	p := &api.PeerState{
+		NeighborAddress: s.NeighborAddress.String(), AdminState: s.AdminState,
+		DisconnectReason: s.DisconnectReason, DisconnectMessage: s.DisconnectMessage,
+	}
+	if isLoss(p) {
+		if words := e.heard.take(p.NeighborAddress); words != "" {
+			p.DisconnectMessage += ": " + words
+		}
+	}
+	return &api.Peer{State: p}
+}
