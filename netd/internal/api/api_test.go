@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,6 +48,13 @@ func (gateway) Configure(_ context.Context, c api.Change) (api.Changed, error) {
 		return api.Changed{}, errors.New("another is on trial")
 	}
 	return api.Changed{File: c.File, Changes: []string{string(c.Do), c.Confirm.String()}}, nil
+}
+
+func (gateway) Order(_ context.Context, o api.Order) error {
+	if o.Do != api.PeerDown || o.Peer != "tor1" || o.Message != "moving" {
+		return fmt.Errorf("order %+v", o)
+	}
+	return nil
 }
 
 func (gateway) RemovePod(_ context.Context, name string) error {
@@ -116,6 +124,12 @@ func TestClientAndServer(t *testing.T) {
 	}
 	if _, err := c.Configure(ctx, api.Change{Text: "busy"}); errors.As(err, new(api.BadFile)) || text(err) != "another is on trial" {
 		t.Errorf("a refusal: %v", err)
+	}
+	if err := c.Order(ctx, api.Order{Do: api.PeerDown, Peer: "tor1", Message: "moving"}); err != nil {
+		t.Errorf("order: %v", err)
+	}
+	if err := c.Order(ctx, api.Order{Do: api.Drain}); text(err) != "order {Do:drain Peer: Message:}" {
+		t.Errorf("a refused order: %v", err)
 	}
 	for query, want := range map[string]string{"10.64.3.9": "10.64.3.9/32", "10.64.3.9/26": "10.64.3.0/26"} {
 		if e, err := c.Explain(ctx, query); err != nil || e.Query.String() != want {

@@ -9,6 +9,7 @@
 //	GET    /v1/pods
 //	GET    /v1/explain?prefix=ADDR|PREFIX
 //	POST   /v1/configuration    a Change: reload, apply, confirm or roll back
+//	POST   /v1/orders           an Order: drain or undrain, a peer down or up
 //	PUT    /v1/pods/NAME    make a pod's network without a workload
 //	DELETE /v1/pods/NAME    and take it away
 package api

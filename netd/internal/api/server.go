@@ -26,6 +26,7 @@ type Gateway interface {
 // Operator is what changes something.
 type Operator interface {
 	Configure(ctx context.Context, c Change) (Changed, error)
+	Order(ctx context.Context, o Order) error
 	AddPod(ctx context.Context, name string) (Pod, error)
 	RemovePod(ctx context.Context, name string) error
 }
@@ -95,6 +96,7 @@ func handler(g Gateway, metrics http.Handler) http.Handler {
 		answer(w, e, err)
 	})
 	mux.HandleFunc("POST /v1/configuration", configure(g))
+	mux.HandleFunc("POST /v1/orders", order(g))
 	mux.HandleFunc("PUT /v1/pods/{name}", func(w http.ResponseWriter, r *http.Request) {
 		p, err := g.AddPod(r.Context(), r.PathValue("name"))
 		answer(w, p, err)

@@ -15,13 +15,17 @@ type Status struct {
 	ConfigProblem string `json:"config_problem,omitempty"`
 	// Trial is nil unless the configuration waits for netd confirm; TrialEnded says how
 	// the last one came to its end, if that was not by netd confirm.
-	Trial      *Trial     `json:"trial,omitempty"`
-	TrialEnded string     `json:"trial_ended,omitempty"`
-	AS         uint32     `json:"as"`
-	RouterID   netip.Addr `json:"router_id,omitzero"`
-	Uplinks    []Uplink   `json:"uplinks"`
-	Tunnels    []Tunnel   `json:"tunnels,omitempty"`
-	PodMTU     int        `json:"pod_mtu"`
+	Trial      *Trial `json:"trial,omitempty"`
+	TrialEnded string `json:"trial_ended,omitempty"`
+	// Drained: the peers are asked to use other gateways. Down are the peers whose
+	// sessions a person has ended, with what they were told.
+	Drained  bool              `json:"drained,omitempty"`
+	Down     map[string]string `json:"down,omitempty"`
+	AS       uint32            `json:"as"`
+	RouterID netip.Addr        `json:"router_id,omitzero"`
+	Uplinks  []Uplink          `json:"uplinks"`
+	Tunnels  []Tunnel          `json:"tunnels,omitempty"`
+	PodMTU   int               `json:"pod_mtu"`
 	// Peers and Pods count what is up, of how many.
 	Peers Count `json:"peers"`
 	Pods  Count `json:"pods"`

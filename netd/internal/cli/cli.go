@@ -85,6 +85,13 @@ done before; it is one if the trial came to its end first.`},
 		{name: "rollback", short: "give up what was applied with --confirm", run: rollback, long: `
 Brings the former configuration back at once. The file that was on trial is kept
 beside the active one as FILE.rejected.`},
+		{name: "drain", args: "[--undo]", short: "ask all peers to use other gateways", run: drain, long: `
+Marks what this gateway announces with the community GRACEFUL_SHUTDOWN (RFC 8326), so
+that peers prefer any other way, and sessions stay up: traffic moves before a box is
+taken down. It holds until --undo or a reboot, also over restarts of the agent.`},
+		{name: "peer", args: "down|up NAME", short: "end a session until further notice", run: peerVerb, long: `
+down ends the session in order and tells the peer why (--message, RFC 9003); it stays
+down until up or a reboot, also over restarts of the agent and reloads.`},
 		{name: "pod", args: "add|del NAME", short: "make or remove a pod's network by hand", run: podVerb, long: `
 add makes a namespace NAME with an address of each family that this gateway has a
 block of, routed and guarded like a workload's, and prints them; del takes it away.

@@ -34,7 +34,9 @@ func (gateway) View(context.Context) api.View {
 		Status: api.Status{
 			Gateway: "gw-a", Version: "1.0", ConfigFile: "/data/netd/last-good.toml",
 			ConfigProblem: "/data/netd/netd.toml:2:1: gatway: unknown key",
-			AS:            65101, RouterID: ip("10.0.1.11"), PodMTU: 1480,
+			TrialEnded:    "/root/new.toml was rolled back: nobody confirmed it in time", Trial: &api.Trial{File: "/root/newer.toml"},
+			Drained: true, Down: map[string]string{"tor2": "rack 7 moves"},
+			AS: 65101, RouterID: ip("10.0.1.11"), PodMTU: 1480,
 			Uplinks: []api.Uplink{
 				{Name: "uplink0", MAC: "52:54:00:01:00:0a", MTU: 1500, Carrier: true, Addresses: []netip.Prefix{pfx("10.0.1.11/24"), pfx("10.0.9.1/32")}, Router: ip("10.0.1.1")},
 				{Name: "uplink1", Problem: "there is no link named eth1"},

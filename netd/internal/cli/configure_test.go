@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,6 +31,16 @@ func (gateway) Configure(_ context.Context, c api.Change) (api.Changed, error) {
 	return done, nil
 }
 
+func (gateway) Order(_ context.Context, o api.Order) error {
+	if o.Peer == "tor9" {
+		return errors.New("no peer tor9: expected one of tor1")
+	}
+	if o.Message == "?" {
+		return fmt.Errorf("got %+v", o)
+	}
+	return nil
+}
+
 func TestConfigure(t *testing.T) {
 	const dir = "../../../configs/"
 	socket := serve(t)
@@ -39,6 +50,8 @@ func TestConfigure(t *testing.T) {
 		{"apply", "--confirm", "5m", dir + "examples/single.toml"}, {"apply", dir + "examples/single.toml", "--dry-run"},
 		{"apply", dir + "testdata/unknown-key.toml"}, {"apply", dir + "examples/dhcp.toml"}, {"apply", dir + "examples/lab.toml"},
 		{"apply", dir + "none.toml"}, {"apply"}, {"apply", "--confirm", "soon", "x"},
+		{"drain"}, {"drain", "--undo"}, {"drain", "tor1"}, {"peer", "down", "tor1", "--message", "moving"}, {"peer", "up", "tor1"},
+		{"peer", "down", "tor9"}, {"peer", "off", "tor1"}, {"peer", "down", "tor1", "--message", "?"},
 		{"confirm"}, {"confirm", "x"}, {"rollback"}, {"reload", "--json"},
 	} {
 		got.WriteString(transcript(t, socket, args...))

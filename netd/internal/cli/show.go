@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -32,6 +33,12 @@ func printStatus(out io.Writer, s api.Status) {
 	}
 	if s.TrialEnded != "" {
 		fmt.Fprintf(out, "trial    %s\n", s.TrialEnded)
+	}
+	if s.Drained {
+		fmt.Fprintln(out, "drained  peers are asked to use other gateways; netd drain --undo ends that")
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Down)) {
+		fmt.Fprintf(out, "down     %s, by hand: %q; netd peer up %[1]s ends that\n", name, s.Down[name])
 	}
 	for _, u := range s.Uplinks {
 		carrier := "no carrier"

@@ -29,7 +29,7 @@ func (d *Daemon) watchPaths() error {
 // appendPath appends a peer's session, if it is to have one. Once it has one, a lost
 // link or address does not change it: the loss is what it is there to notice.
 func (d *Daemon) appendPath(sessions []bfd.Session, p config.Peer, tor bool) []bfd.Session {
-	if p.BFD == nil {
+	if p.BFD == nil || d.orders.obeyed(p).Shutdown {
 		return sessions
 	}
 	single := tor || d.onSubnet(p.Address)

@@ -79,6 +79,7 @@ type Daemon struct {
 
 	trial      *trial // nil: the configuration in use is the active file
 	trialEnded string // why the last one was not confirmed
+	orders     orders
 
 	metrics *metrics.Set // any goroutine
 	told    telling
@@ -115,7 +116,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	d.trialEnded = ended
+	d.trialEnded, d.orders = ended, o.loadOrders()
 	defer d.close()
 	return d.run(ctx)
 }

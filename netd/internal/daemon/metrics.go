@@ -20,7 +20,7 @@ import (
 func (g gateway) scrape(ctx context.Context) metrics.Facts {
 	v := g.View(ctx)
 	f := metrics.Facts{
-		Routes: v.Status.Routes, Pods: map[string]int{}, Problems: len(v.Status.Problems), OnTrial: v.Status.Trial != nil,
+		Routes: v.Status.Routes, Pods: map[string]int{}, Problems: len(v.Status.Problems), OnTrial: v.Status.Trial != nil, Drained: v.Status.Drained,
 	}
 	for _, p := range v.Pods {
 		f.Pods[p.State]++

@@ -41,7 +41,7 @@ func (d *Daemon) speakerConfig() (bgp.Config, error) {
 	b := d.config.BGP
 	c := bgp.Config{
 		AS: b.AS, RouterID: b.RouterID, Port: b.Port, ClusterID: b.ClusterID,
-		RestartTime: b.RestartTime, LongLived: b.LongLivedTime,
+		RestartTime: b.RestartTime, LongLived: b.LongLivedTime, Drain: d.orders.Drain,
 	}
 	if !c.RouterID.IsValid() {
 		c.RouterID = d.source
@@ -68,6 +68,7 @@ func (d *Daemon) speakerConfig() (bgp.Config, error) {
 }
 
 func (d *Daemon) peer(p config.Peer, s bgp.Session) bgp.Peer {
+	p = d.orders.obeyed(p)
 	local := p.Source
 	if !local.IsValid() {
 		local = d.localFor(p.Address)

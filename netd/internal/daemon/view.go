@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -39,6 +40,7 @@ func (d *Daemon) publish() {
 		ConfigFile: d.loaded.file, ConfigProblem: d.loaded.problem,
 		AS: d.config.BGP.AS, RouterID: d.config.BGP.RouterID, PodMTU: d.podMTU(),
 		Routes: map[string]int{}, Settled: d.settled, Problems: d.allProblems(), Trial: d.trial.api(), TrialEnded: d.trialEnded,
+		Drained: d.orders.Drain, Down: maps.Clone(d.orders.Down),
 	}
 	// Stage 1 leaves this file when it had to put /data into memory.
 	if reason, err := os.ReadFile(filepath.Join(d.opts.RunDir, "data-failed")); err == nil {
