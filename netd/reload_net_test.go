@@ -137,6 +137,20 @@ func TestReload(t *testing.T) {
 			ask(t, gw, "no value has changed", "reload")
 		}
 
+		// Workloads come, change their number and go. (Their containers are the vm tier's.)
+		const web = "[[workload]]\nname = \"web\"\nimage = \"web.tar\"\nreplicas = 2\n"
+		w.change(t, file, file, "[[pool]]", web+"[[pool]]")
+		ask(t, gw, "+ workload[web]: ", "reload")
+		within(t, time.Minute, "the second pod", says(gw, "web-1  waiting", "pods"))
+		w.change(t, file, file, "replicas = 2", "replicas = 1")
+		ask(t, gw, "workload[web].replicas: 2 -> 1", "reload")
+		if out := ask(t, gw, "web-0", "pods"); strings.Contains(out, "web-1") {
+			t.Errorf("pods:\n%s", out)
+		}
+		w.change(t, file, file, "[[workload]]\nname = \"web\"\nimage = \"web.tar\"\nreplicas = 1\n", "")
+		ask(t, gw, "- workload[web]: ", "reload")
+		ask(t, gw, "web-0  network", "pods") // made by hand
+
 		// An uplink that goes takes its address along, but not its link.
 		w.must(t, w.gw, "ip link add eth5 type veth peer name eth6")
 		w.change(t, file, file, "[bgp]", "[[uplink]]\nname = \"uplink1\"\nmatch = { name = \"eth5\" }\naddress = [\"10.0.5.1/24\"]\n[bgp]")

@@ -123,3 +123,58 @@ func TestOneAgent(t *testing.T) {
 	}
 	_ = f.Close()
 }
+
+// What an earlier life did not come to the end of is put in order: a trial is over, and
+// files that were being written are gone.
+func TestTidy(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{DataDir: dir, FactoryFile: filepath.Join(dir, "factory.toml"), Log: slog.New(slog.DiscardHandler)}
+	active := filepath.Join(dir, "netd.toml")
+	if ended := o.tidy(); ended != "" {
+		t.Errorf("with nothing there: %q", ended)
+	}
+	write(t, active, good("active"))
+	for _, name := range []string{"netd.toml.trial", "netd.toml.new-1", "netd.toml.trial.new-2", "last-good.toml.new-3", "netd.toml.rejected"} {
+		write(t, filepath.Join(dir, name), good(strings.ReplaceAll(name, ".", "-")))
+	}
+	want := active + ".rejected was rolled back: the agent was restarted before netd confirm"
+	if ended := o.tidy(); ended != want {
+		t.Errorf("a trial was left: %q, want %q", ended, want)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 2 || left[0] != active || left[1] != active+".rejected" {
+		t.Errorf("left: %q, %v", left, err)
+	}
+	if b, err := os.ReadFile(active + ".rejected"); err != nil || string(b) != good("netd-toml-trial") {
+		t.Errorf("rejected: %v\n%s", err, b)
+	}
+	if l, err := o.load(config.Identity{}); err != nil || l.config.Gateway.Name != "active" {
+		t.Errorf("in use: %+v, %v", l.config, err)
+	}
+}
+
+// Orders outlast the agent; a file that is torn is as none.
+func TestOrdersKept(t *testing.T) {
+	o := Options{RunDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}
+	if got := o.loadOrders(); got.Drain || got.Down != nil {
+		t.Errorf("no orders: %+v", got)
+	}
+	want := orders{Drain: true, Down: map[string]string{"tor1": "moving"}}
+	if err := want.keep(o.ordersFile()); err != nil {
+		t.Fatal(err)
+	}
+	got := o.loadOrders()
+	if !got.Drain || got.Down["tor1"] != "moving" {
+		t.Errorf("kept: %+v, want %+v", got, want)
+	}
+	if p := got.obeyed(config.Peer{Name: "tor1"}); !p.Shutdown || p.ShutdownMessage != "moving" {
+		t.Errorf("tor1: %+v", p)
+	}
+	if p := got.obeyed(config.Peer{Name: "tor2"}); p.Shutdown {
+		t.Errorf("tor2: %+v", p)
+	}
+	write(t, o.ordersFile(), "{")
+	if got := o.loadOrders(); got.Drain {
+		t.Errorf("of a torn file: %+v", got)
+	}
+}
