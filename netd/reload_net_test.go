@@ -389,3 +389,34 @@ func TestApplyKilled(t *testing.T) {
 		t.Logf("after 16 kills: %v", seen)
 	})
 }
+
+// What can not be written is not applied: the file in use, on disk and in the kernel,
+// stays the former one.
+func TestApplyOnFullDisk(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		w := newWorld(t)
+		small := w.gw.Path("small")
+		if err := errors.Join(os.Mkdir(small, 0o755), syscall.Mount("tmpfs", small, "tmpfs", 0, "size=64k")); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Unmount(small, syscall.MNT_DETACH) })
+		source := w.config(t, static, "never")
+		file := w.change(t, source, filepath.Join(small, "netd.toml"))
+		next := w.change(t, source, w.gw.Path("next.toml"), "10.0.1.11/24", "10.0.1.12/24")
+		gw := w.start(t, file)
+		ballast := filepath.Join(small, "ballast")
+		if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("fill the partition: %v", err)
+		}
+		refuses(t, gw, "no space left on device; nothing was changed", "apply", "--confirm", "5m", next)
+		refuses(t, gw, "no space left on device; the former one is in use", "apply", next)
+		shows(t, w.gw, "inet 10.0.1.11/24", "ip", "addr", "show", "dev", "uplink0")
+		shows(t, w.gw, "!10.0.1.12", "ip", "addr", "show", "dev", "uplink0")
+		ask(t, gw, "no value has changed", "reload")
+		if err := os.Remove(ballast); err != nil {
+			t.Fatal(err)
+		}
+		changes(t, gw, "in use: "+file, "apply", next)
+		shows(t, w.gw, "inet 10.0.1.12/24", "ip", "addr", "show", "dev", "uplink0")
+	})
+}
