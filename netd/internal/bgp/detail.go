@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -140,14 +141,38 @@ func (s *Speaker) Process() Process {
 }
 
 // born and buried count lives.
-func (s *Speaker) born(pid int) {
+func (s *Speaker) born(p *os.Process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.process = Process{pid, s.process.Lives + 1}
+	s.process, s.kill = Process{p.Pid, s.process.Lives + 1}, p.Kill
 }
 
 func (s *Speaker) buried() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.process.PID = 0
+	s.process.PID, s.kill = 0, nil
+}
+
+// Ping asks the speaker something that costs it nothing. While there is none it is
+// ErrAway; a speaker that hangs does not answer before ctx ends.
+func (s *Speaker) Ping(ctx context.Context) error {
+	s.mu.Lock()
+	l := s.life
+	s.mu.Unlock()
+	if l == nil {
+		return ErrAway
+	}
+	if _, err := l.client.GetBgp(ctx, &api.GetBgpRequest{}); err != nil {
+		return fmt.Errorf("ask the speaker who it is: %w", err)
+	}
+	return nil
+}
+
+// Kill ends a speaker that hangs; Run starts another one.
+func (s *Speaker) Kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kill != nil {
+		_ = s.kill() // It may have just ended.
+	}
 }

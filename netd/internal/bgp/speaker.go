@@ -58,6 +58,7 @@ type Speaker struct {
 	restarting bool
 	losses     map[string]string // why sessions went down last, by address
 	process    Process
+	kill       func() error // of process
 }
 
 // New makes a Speaker for the configuration, which originates the prefixes from
@@ -153,7 +154,7 @@ func (s *Speaker) live(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.opts.Program, err)
 	}
-	s.born(cmd.Process.Pid)
+	s.born(cmd.Process)
 	defer s.buried()
 	talking, cancel := context.WithCancel(ctx)
 	followed := make(chan error, 1)

@@ -88,6 +88,8 @@ func (d *Daemon) pathsChanged(ctx context.Context) {
 	if _, err := d.program(); err != nil {
 		d.opts.Log.Error("routes after BFD", "err", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	if err := d.resetLost(ctx); err != nil {
 		d.opts.Log.Error("sessions after BFD", "err", err)
 	}

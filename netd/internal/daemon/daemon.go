@@ -53,6 +53,7 @@ type Daemon struct {
 	runtime *containers.Runtime // has its own lock
 
 	speaker *bgp.Speaker // nil until this gateway has an address
+	mute    time.Time    // since when it has not answered; zero if it has
 	bfd     *bfd.Monitor
 	wake    chan struct{}
 	jobs    chan func() // work for the loop

@@ -110,3 +110,37 @@ func TestSpeakerKilled(t *testing.T) {
 		t.Errorf("what must stay has changed from\n%s\nto\n%s", before, after)
 	}
 }
+
+// A speaker that hangs keeps nothing else from being done, and is killed in the end.
+// (Its peers' hold time is over before: they send elsewhere meanwhile.)
+func TestSpeakerHangs(t *testing.T) {
+	s := restartSite(t, "")
+	before := s.kept("gw-a")
+	pid, err := s.speaker("gw-a")
+	s.must(err)
+	at := time.Now()
+	s.must(syscall.Kill(pid, syscall.SIGSTOP))
+	if out, err := s.gw["gw-a"].Ask(t.Context(), "pod", "add", "meanwhile"); err != nil {
+		t.Errorf("a pod while the speaker hangs: %v\n%s", err, out)
+	}
+	if out, err := s.gw["gw-a"].Ask(t.Context(), "pod", "del", "meanwhile"); err != nil {
+		t.Errorf("a pod while the speaker hangs: %v\n%s", err, out)
+	}
+	within(t, time.Minute, "a problem to be said", func(ctx context.Context) error {
+		out, err := s.gw["gw-a"].Ask(ctx, "status")
+		if err == nil && !strings.Contains(out, "PROBLEM  the BGP speaker does not answer") {
+			err = fmt.Errorf("%s", out)
+		}
+		return err
+	})
+	within(t, 2*time.Minute, "the session of another speaker", func(ctx context.Context) error {
+		if now, err := s.speaker("gw-a"); err != nil || now == pid {
+			return fmt.Errorf("the speaker is still process %d: %w", pid, err)
+		}
+		return s.establishedBetween(ctx, "gw-a", at.Truncate(time.Second), time.Now())
+	})
+	s.reaches("gw-a", "gw-c")
+	if after := s.kept("gw-a"); after != before {
+		t.Errorf("what must stay has changed from\n%s\nto\n%s", before, after)
+	}
+}

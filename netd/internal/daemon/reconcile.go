@@ -29,9 +29,7 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	errs = append(errs, d.fitPods())
 	errs = append(errs, d.watchPaths())
 	errs = append(errs, d.followAnnounces())
-	errs = append(errs, d.speak(ctx))
-	errs = append(errs, d.listen(ctx))
-	errs = append(errs, d.resetLost(ctx))
+	errs = append(errs, d.converse(ctx))
 	res, err := d.program()
 	if err == nil {
 		err = d.sweepTunnels()
