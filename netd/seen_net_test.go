@@ -5,9 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -18,26 +15,6 @@ import (
 	"netd/netd/internal/api"
 	"netd/netd/internal/ownnet"
 )
-
-// scrape reads the metrics from the agent's socket.
-func scrape(ctx context.Context, gw *lab.Netd) (string, error) {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", gw.Host.Path("run")+"/netd.sock")
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://netd/metrics", nil)
-	if err != nil {
-		return "", err
-	}
-	transport := &http.Transport{DialContext: dial}
-	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return "", err
-	}
-	b, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
-	return string(b), err
-}
 
 // What netd peers and the metrics say of a session is what BIRD says of it.
 func TestSeenFromOutside(t *testing.T) {
@@ -79,7 +56,7 @@ func TestSeenFromOutside(t *testing.T) {
 		metrics := func(want ...string) {
 			t.Helper()
 			within(t, time.Minute, strings.Join(want, " and "), func(ctx context.Context) error {
-				text, err := scrape(ctx, gw)
+				text, err := gw.Ask(ctx, "metrics")
 				for _, line := range want {
 					if err == nil && !strings.Contains(text, line+"\n") {
 						err = fmt.Errorf("no %s in\n%s", line, text)
@@ -91,7 +68,7 @@ func TestSeenFromOutside(t *testing.T) {
 		const tor1 = `{kind="tor",peer="tor1"} `
 		metrics("netd_bgp_peer_flaps_total"+tor1+"1", "netd_bgp_peer_up"+tor1+"1", "netd_bgp_prefixes_sent"+tor1+"1", "netd_bgp_prefixes_accepted"+tor1+"2",
 			`netd_routes{kind="native"} 2`, `netd_routes{kind="pod"} 1`, `netd_pods{state="network"} 1`, "netd_problems 0", "netd_bgp_speaker_starts_total 1")
-		text, err := scrape(t.Context(), gw)
+		text, err := gw.Ask(t.Context(), "metrics")
 		if err != nil || strings.Contains(text, "netd_bgp_speaker_resident_memory_bytes 0\n") || !strings.Contains(text, "netd_fib_operations_total{op=\"added\"}") {
 			t.Errorf("metrics: %v\n%s", err, text)
 		}

@@ -51,6 +51,16 @@ func (c *Client) RemovePod(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodDelete, "/v1/pods/"+url.PathEscape(name), new(struct{}))
 }
 
+// Metrics are what Prometheus reads.
+func (c *Client) Metrics(ctx context.Context) (string, error) {
+	var text plain
+	err := c.do(ctx, http.MethodGet, "/metrics", &text)
+	return string(text), err
+}
+
+// plain is an answer that is no JSON.
+type plain []byte
+
 func (c *Client) do(ctx context.Context, method, path string, v any) error {
 	return c.send(ctx, method, path, nil, v)
 }
@@ -73,7 +83,12 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 	if resp.StatusCode != http.StatusOK {
 		return failure(resp)
 	}
-	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+	if text, ok := v.(*plain); ok {
+		*text, err = io.ReadAll(resp.Body)
+	} else {
+		err = json.NewDecoder(resp.Body).Decode(v)
+	}
+	if err != nil {
 		return fmt.Errorf("read the agent's answer: %w", err)
 	}
 	return nil

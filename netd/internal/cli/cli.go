@@ -59,6 +59,9 @@ gateway); "-" is a prefix without a route. netd explain tells more of one of the
 		{name: "pods", short: "pods, their addresses and states", run: pods, long: `
 One line a pod. A pod that can not start is in back-off with the reason. Its network
 namespace has its name: ip netns exec POD ping 10.64.2.0`},
+		{name: "metrics", short: "what Prometheus would read", run: metrics, long: `
+Prints the metrics in Prometheus' text format. They are also served over TCP where the
+configuration has [management] metrics = "ADDRESS:PORT".`},
 		{name: "explain", args: "ADDR|PREFIX", short: "which way an address goes and why, or why not", run: explain, long: `
 Shows the decision for the longest known prefix that covers ADDR or PREFIX, every
 path that was considered with the reason for or against it, and what the kernel

@@ -157,7 +157,9 @@ func serve(t *testing.T) string {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- api.Serve(ctx, l, gateway{}, http.NotFoundHandler(), slog.New(slog.DiscardHandler)) }()
+	go func() {
+		ended <- api.Serve(ctx, l, gateway{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "netd_problems 0") }), slog.New(slog.DiscardHandler))
+	}()
 	t.Cleanup(func() {
 		cancel()
 		<-ended
@@ -181,7 +183,7 @@ func TestVerbs(t *testing.T) {
 		"explain": {{"explain", "10.64.3.9"}, {"explain", "10.64.1.3"}, {"explain", "10.64.9.1"}, {"explain", "198.51.100.0/24"}},
 		"pod":     {{"pod", "add", "try"}, {"pod", "add", "full"}, {"pod", "del", "try"}},
 		"json":    {{"status", "--json"}, {"explain", "10.64.3.9", "--json"}, {"pod", "add", "try", "--json"}},
-		"version": {{"version"}},
+		"version": {{"version"}, {"metrics"}},
 		"usage": {
 			{"sttus"}, {"xyz"}, {"status", "extra"}, {"status", "--jsn"}, {"explain"}, {"explain", "tor1"},
 			{"pod", "ad", "x"}, {"pod", "add"}, {"version", "--json"}, {"peers", "--help"},

@@ -202,3 +202,14 @@ func podVerb(ctx context.Context, c *call) error {
 	c.flags.Usage()
 	return ErrUsage
 }
+
+func metrics(ctx context.Context, c *call) error {
+	if err := c.parse(0, 0); err != nil {
+		return err
+	}
+	text, err := c.agent.Metrics(ctx)
+	if err != nil {
+		return err
+	}
+	return c.show(text, func() { fmt.Fprint(c.Out, text) })
+}
