@@ -12,7 +12,9 @@ import (
 // They pass over values that are missing or wrong: those have been reported.
 
 func (r *reader) check(f *rawFile) {
-	r.checkUplinks(f.uplinks)
+	r.checkGateway(f)
+	r.checkUplinks(f)
+	r.checkRouterID(f)
 	r.checkBGP(f)
 	r.checkTunnel(f.tunnel)
 	r.checkPools(f)
@@ -55,12 +57,19 @@ func (r *reader) checkSame(p rawPeer, f *rawFile) {
 	if p.as.ok && f.bgp.as.ok && p.as.v != f.bgp.as.v {
 		r.conflict(p.as.n, "not the AS of %s (%s): expected %d", p.name.v, f.bgp.as.n, f.bgp.as.v)
 	}
-	if own := ownAddresses(f.uplinks); p.address.ok && allStatic(f.uplinks) && own[p.address.v] == nil {
-		var has []string
-		for _, a := range slices.SortedFunc(maps.Keys(own), netip.Addr.Compare) {
-			has = append(has, a.String())
+	own := f.ownAddresses()
+	for _, address := range []val[netip.Addr]{p.address, p.other} {
+		switch known := f.known(address.v); {
+		case !address.ok || !allStatic(f.uplinks):
+		case own[address.v] == nil:
+			var has []string
+			for _, a := range slices.SortedFunc(maps.Keys(own), netip.Addr.Compare) {
+				has = append(has, a.String())
+			}
+			r.conflict(address.n, "not an address of %s (%s): expected %s", p.name.v, f.uplinks[0].addresses.n, strings.Join(has, " or "))
+		case known != address.v && f.tunnelled():
+			r.conflict(address.n, "not the address of %s that its tunnels have (%s): expected %s", p.name.v, own[known], known)
 		}
-		r.conflict(p.address.n, "not an address of %s (%s): expected %s", p.name.v, f.uplinks[0].addresses.n, strings.Join(has, " or "))
 	}
 }
 

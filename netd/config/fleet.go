@@ -156,10 +156,10 @@ func (r *reader) checkApart(earlier pass, f *rawFile) {
 		r.conflict(f.bgp.routerID.n, "device %s has this router-id too: expected another for each gateway", earlier.label)
 	}
 	r.checkSameTunnel(earlier, f)
-	theirs := ownAddresses(e.uplinks)
-	for _, a := range slices.SortedFunc(maps.Keys(ownAddresses(f.uplinks)), netip.Addr.Compare) {
+	theirs := e.ownAddresses()
+	for _, a := range slices.SortedFunc(maps.Keys(f.ownAddresses()), netip.Addr.Compare) {
 		if theirs[a] != nil {
-			r.conflict(ownAddresses(f.uplinks)[a], "device %s has this address too (%s): expected another for each gateway", earlier.label, theirs[a])
+			r.conflict(f.ownAddresses()[a], "device %s has this address too (%s): expected another for each gateway", earlier.label, theirs[a])
 		}
 	}
 	for _, p := range f.pools {

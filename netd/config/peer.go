@@ -60,6 +60,9 @@ type Peer struct {
 	Name string
 	// Address, with its link as zone if it is link-local. Invalid if Interface is set.
 	Address netip.Addr
+	// Other is the address of the other family that a gateway is known by; invalid if it
+	// has none.
+	Other netip.Addr
 	// Interface is the uplink of an unnumbered peer: its link-local address is found
 	// by router advertisements there.
 	Interface string
@@ -107,6 +110,7 @@ type rawPeer struct {
 	n           *node
 	name        val[string]
 	address     val[netip.Addr]
+	other       val[netip.Addr] // of a gateway
 	link        val[string]
 	source      val[netip.Addr]
 	description val[string]
@@ -150,6 +154,7 @@ func (b *rawBGP) readGateway(t *table) rawPeer {
 	if p.address.n == nil {
 		t.missing("address", `expected the gateway's address, e.g. address = "10.0.2.13"`)
 	}
+	p.other = optional(t, "other-address", hostAddr("2001:db8:2::13"))
 	p.readMultihop(t)
 	p.reflectorClient = withDefault(t, "reflector-client", boolean(), false)
 	p.session = withDefault(t, "session", boolean(), true)
@@ -305,7 +310,7 @@ func (r *reader) checkSession(s rawSession, f *rawFile) {
 // checkPeers reports what does not fit together in and among peers.
 func (r *reader) checkPeers(f *rawFile) {
 	names, addresses, links := map[string]*node{}, map[netip.Addr]*node{}, map[string]*node{}
-	own := ownAddresses(f.uplinks)
+	own := f.ownAddresses()
 	for _, p := range slices.Concat(f.bgp.peers, f.bgp.gateways) {
 		if p.name.ok {
 			unique(r, names, p.name.v, p.name.n)
@@ -322,6 +327,10 @@ func (r *reader) checkPeers(f *rawFile) {
 		}
 		r.checkSession(p.rawSession, f)
 		r.checkEnds(p, f, own)
+		if p.other.ok {
+			unique(r, addresses, p.other.v, p.other.n)
+			r.checkOther(p, own)
+		}
 	}
 	for _, e := range f.bgp.ranges {
 		if e.name.ok {
@@ -392,7 +401,7 @@ func configPeers(raw []rawPeer) []Peer {
 	for _, p := range raw {
 		if !p.self {
 			ps = append(ps, Peer{
-				Name: p.name.v, Address: p.address.v, Interface: p.link.v, Source: p.source.v, Description: p.description.v,
+				Name: p.name.v, Address: p.address.v, Other: p.other.v, Interface: p.link.v, Source: p.source.v, Description: p.description.v,
 				Shutdown: p.shutdown.v.down, ShutdownMessage: p.shutdown.v.message, NoSession: !p.session.v,
 				Session: p.rawSession.config(), BFD: p.bfd.config(),
 			})
@@ -416,6 +425,9 @@ func printPeers(p func(string, ...any), key string, peers []Peer) {
 			p("interface = %s", quote(r.Interface))
 		} else {
 			p("address = %s", quote(r.Address.String()))
+		}
+		if r.Other.IsValid() {
+			p("other-address = %s", quote(r.Other.String()))
 		}
 		if r.Source.IsValid() {
 			p("source = %s", quote(r.Source.String()))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -11,7 +12,7 @@ import (
 // config turns checked raw values into a Config.
 func (f *rawFile) config() *Config {
 	c := &Config{
-		Gateway:    Gateway{Name: f.gateway.name.v},
+		Gateway:    Gateway{Name: f.gateway.name.v, Addresses: usable(f.gateway.addresses)},
 		Tunnel:     f.tunnel.config(),
 		Management: Management{ConsolePassword: f.management.consolePassword.v, Metrics: f.management.metrics.v},
 		BGP: BGP{
@@ -34,8 +35,8 @@ func (f *rawFile) config() *Config {
 	for _, u := range f.uplinks {
 		c.Uplinks = append(c.Uplinks, u.config())
 	}
-	if first := c.Uplinks[0]; !c.BGP.RouterID.IsValid() && !first.DHCP {
-		c.BGP.RouterID = first.Addresses[0].Addr()
+	if !c.BGP.RouterID.IsValid() {
+		c.BGP.RouterID = f.defaultRouterID()
 	}
 	for _, p := range f.pools {
 		c.Pools = append(c.Pools, Pool{Name: p.name.v, Prefix: p.prefix.v, Block: p.block.v, Mode: p.mode.v, Attributes: p.rawAttributes.config()})
@@ -77,6 +78,9 @@ func (c *Config) TOML() []byte {
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("schema = %d", Schema)
 	p("\n[gateway]\nname = %s", quote(c.Gateway.Name))
+	if c.Gateway.Addresses != nil {
+		p("address = %s", quoteAll(c.Gateway.Addresses, netip.Addr.String))
+	}
 	printUplinks(p, c.Uplinks)
 	p("\n[bgp]\nas = %d", c.BGP.AS)
 	if c.BGP.RouterID.IsValid() {

@@ -20,7 +20,8 @@ type rawFile struct {
 }
 
 type rawGateway struct {
-	name val[string]
+	name      val[string]
+	addresses val[[]val[netip.Addr]]
 }
 
 type rawBGP struct {
@@ -111,12 +112,14 @@ func (r *reader) readSchema(t *table) {
 
 func readGateway(t *table, name val[string]) rawGateway {
 	defer t.done()
-	w := hostName("gw-a")
+	g := rawGateway{addresses: elements(t, "address", hostAddr("10.255.0.11"))}
 	if t.n.table["name"] == nil && name.ok {
 		t.child("name", false)
-		return rawGateway{name: name}
+		g.name = name
+	} else {
+		g.name = required(t, "name", hostName("gw-a"))
 	}
-	return rawGateway{name: required(t, "name", w)}
+	return g
 }
 
 func readBGP(t *table) rawBGP {

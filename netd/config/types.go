@@ -25,6 +25,10 @@ type Config struct {
 type Gateway struct {
 	// Name is the host name: an RFC 1123 label, at most 63 octets.
 	Name string
+	// Addresses are the gateway's own, at most one a family: on the loopback link,
+	// announced by BGP, the tunnels' ends and the source of sessions beyond a subnet. In a
+	// family without one, the first uplink's first is all that but announced.
+	Addresses []netip.Addr
 }
 
 // BGP is the speaker.

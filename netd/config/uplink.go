@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -12,14 +13,19 @@ type Uplink struct {
 	// (at most 15 octets): the matched link is renamed to it.
 	Name string
 	// Match says which of the box's links it is: by the kernel's (or the
-	// board's) name or by MAC address; exactly one is set.
+	// board's) name or by MAC address; exactly one is set, unless it is a VLAN or a Bond,
+	// which netd makes.
 	Match LinkMatch
-	// Addresses are the static addresses with their prefix length. Empty if DHCP.
+	VLAN  *VLAN
+	Bond  *Bond
+	// Addresses are the static addresses with their prefix length. With DHCP they are
+	// IPv6's only; none is for a link whose packets have the gateway's own address.
 	Addresses []netip.Prefix
 	// DHCP asks a DHCPv4 server (RFC 2131) for address, router and MTU.
 	DHCP bool
-	// Router is the static default route's next hop; invalid means none.
-	Router netip.Addr
+	// Router and Router6 are the static default routes' next hops; invalid means none.
+	// Router6 may be link-local.
+	Router, Router6 netip.Addr
 	// MTU in octets, 576 to 9216 (default 1500). With DHCP it holds unless the server
 	// names another.
 	MTU int
@@ -39,6 +45,9 @@ type rawUplink struct {
 	addresses val[[]val[netip.Prefix]]
 	dhcp      val[bool]
 	router    val[netip.Addr]
+	router6   val[netip.Addr]
+	vlan      rawVLAN
+	bond      rawBond
 	mtu       val[int64]
 }
 
@@ -50,13 +59,16 @@ func readUplink(t *table) rawUplink {
 		addresses: elements(t, "address", interfaceAddr("10.0.1.11/24")),
 		dhcp:      withDefault(t, "dhcp", boolean(), false),
 		router:    optional(t, "router", ipv4("10.0.1.1")),
+		router6:   optional(t, "router6", ipv6("2001:db8:1::1")),
+		vlan:      readVLAN(t),
+		bond:      readBond(t),
 		mtu:       withDefault(t, "mtu", number(576, 9216, "1500"), 1500),
 	}
 	m := t.table("match")
 	defer m.done()
 	u.matchName = optional(m, "name", linkLabel())
 	u.matchMAC = optional(m, "mac", hardwareAddr())
-	if u.matchName.n == nil && u.matchMAC.n == nil && !m.quiet {
+	if u.matchName.n == nil && u.matchMAC.n == nil && u.vlan.n == nil && u.bond.n == nil && !m.quiet {
 		t.missing("match", `expected which of the box's links it is, e.g. match = { name = "eth0" } or match = { mac = "52:54:00:01:00:0a" }`)
 	}
 	if u.addresses.n == nil && u.dhcp.ok && !u.dhcp.v {
@@ -65,7 +77,8 @@ func readUplink(t *table) rawUplink {
 	return u
 }
 
-func (r *reader) checkUplinks(us []rawUplink) {
+func (r *reader) checkUplinks(f *rawFile) {
+	us := f.uplinks
 	names, links, macs := map[string]*node{}, map[string]*node{}, map[string]*node{}
 	for _, u := range us {
 		if u.name.ok {
@@ -80,8 +93,14 @@ func (r *reader) checkUplinks(us []rawUplink) {
 		if u.matchName.n != nil && u.matchMAC.n != nil {
 			r.conflict(u.n.table["match"], "name and mac exclude each other: expected one of them")
 		}
-		r.checkUplinkAddresses(u)
+		if u.vlan.n != nil && u.bond.n != nil {
+			r.conflict(u.bond.n, "vlan and bond exclude each other: expected the bond as an uplink of its own, and its name as the VLAN's parent")
+		} else if made := u.made(); made != nil && u.n.table["match"] != nil {
+			r.conflict(made, "match is for a link that is there: expected one of match, vlan and bond")
+		}
+		r.checkUplinkAddresses(u, f)
 	}
+	r.checkVirtual(us)
 	for i, u := range us {
 		for j, other := range us {
 			if i != j && u.name.ok && other.matchName.ok && u.name.v == other.matchName.v {
@@ -92,42 +111,63 @@ func (r *reader) checkUplinks(us []rawUplink) {
 	r.checkSubnets(us)
 }
 
-// checkUplinkAddresses checks one uplink's addresses, router and DHCP.
-func (r *reader) checkUplinkAddresses(u rawUplink) {
-	if u.dhcp.ok && u.dhcp.v {
-		if u.addresses.ok && len(u.addresses.v) > 0 {
-			r.conflict(u.addresses.n, "address and dhcp = true exclude each other: expected one of them")
-		}
-		if u.router.ok {
-			r.conflict(u.router.n, "with dhcp = true the server names the router: expected no router")
-		}
-		return
+// made is the node that says how netd makes the link, or nil.
+func (u rawUplink) made() *node {
+	if u.vlan.n != nil {
+		return u.vlan.n
 	}
-	if !u.addresses.ok {
-		return
-	}
-	if u.dhcp.ok && len(u.addresses.v) == 0 {
-		r.conflict(u.addresses.n, `without dhcp = true: expected at least one address, e.g. ["10.0.1.11/24"]`)
-	}
-	within, onlink := false, false
-	var subnets []string
+	return u.bond.n
+}
+
+// checkUplinkAddresses checks one uplink's addresses, routers and DHCP.
+func (r *reader) checkUplinkAddresses(u rawUplink, f *rawFile) {
+	dhcp := u.dhcp.ok && u.dhcp.v
 	for _, a := range u.addresses.v {
-		if !a.ok {
-			within = true // unknown: do not guess
-			continue
+		if dhcp && a.ok && a.v.Addr().Is4() {
+			r.conflict(a.n, "an IPv4 address and dhcp = true exclude each other: expected one of them")
 		}
-		subnets = append(subnets, a.v.Masked().String())
-		onlink = onlink || a.v.Bits() == 32
-		within = within || hostOf(a.v, u.router.v)
-		if u.router.ok && a.v.Addr() == u.router.v {
-			r.conflict(u.router.n, "this is the uplink's own address: expected the ToR's")
-		}
-		if a.v.Bits() == 32 {
-			r.add(isWarning, a.n, a.n.src, "a /32 has no subnet, so every other gateway is in another one, and is reached through the router or the tunnel; expected the subnet's prefix length, unless that is what you want")
+		if a.ok && a.v.IsSingleIP() {
+			r.add(isWarning, a.n, a.n.src, fmt.Sprintf("a /%d has no subnet, so every other gateway is in another one, and is reached through the router or the tunnel; expected the subnet's prefix length, unless that is what you want", a.v.Bits()))
 		}
 	}
-	if u.router.ok && !within && !onlink && len(subnets) > 0 {
-		r.conflict(u.router.n, "not in the uplink's subnet: expected a host's address in %s", strings.Join(subnets, " or "))
+	if dhcp && u.router.ok {
+		r.conflict(u.router.n, "with dhcp = true the server names the router: expected no router")
+	}
+	if u.dhcp.ok && !dhcp && u.addresses.ok && len(u.addresses.v) == 0 && !f.gateway.addresses.ok && !u.parentOf(f.uplinks) {
+		r.conflict(u.addresses.n, `without dhcp = true: expected at least one address, e.g. ["10.0.1.11/24"], or one in [gateway]`)
+	}
+	if !dhcp {
+		r.checkRouter(u, u.router)
+	}
+	if u.router6.ok && !u.router6.v.IsLinkLocalUnicast() {
+		r.checkRouter(u, u.router6)
+	}
+}
+
+// checkRouter reports a router that is not on the uplink's subnet. Behind an address
+// without a subnet it is.
+func (r *reader) checkRouter(u rawUplink, router val[netip.Addr]) {
+	var subnets []string
+	within := !router.ok || !u.addresses.ok
+	for _, a := range u.addresses.v {
+		switch {
+		case !a.ok:
+			within = true // unknown: do not guess
+		case a.v.Addr().Is4() != router.v.Is4():
+		default:
+			subnets = append(subnets, a.v.Masked().String())
+			within = within || a.v.IsSingleIP() || hostOf(a.v, router.v)
+		}
+		if router.ok && a.ok && a.v.Addr() == router.v {
+			r.conflict(router.n, "this is the uplink's own address: expected the ToR's")
+		}
+	}
+	switch {
+	case within:
+	case len(subnets) == 0:
+		r.conflict(router.n, "the uplink has no address of this family: expected one")
+	default:
+		r.conflict(router.n, "not in the uplink's subnet: expected a host's address in %s", strings.Join(subnets, " or "))
 	}
 }
 
@@ -157,10 +197,15 @@ func (r *reader) checkSubnets(us []rawUplink) {
 	}
 }
 
-// ownAddresses has the uplinks' static addresses.
-func ownAddresses(us []rawUplink) map[netip.Addr]*node {
+// ownAddresses has the gateway's static addresses.
+func (f *rawFile) ownAddresses() map[netip.Addr]*node {
 	own := make(map[netip.Addr]*node)
-	for _, u := range us {
+	for _, a := range f.gateway.addresses.v {
+		if a.ok {
+			own[a.v] = a.n
+		}
+	}
+	for _, u := range f.uplinks {
 		for _, a := range u.addresses.v {
 			if a.ok {
 				own[a.v.Addr()] = a.n
@@ -173,7 +218,7 @@ func ownAddresses(us []rawUplink) map[netip.Addr]*node {
 // allStatic says whether every address that the gateway will have is known.
 func allStatic(us []rawUplink) bool {
 	for _, u := range us {
-		if !u.dhcp.ok || u.dhcp.v || len(u.addresses.v) == 0 {
+		if !u.dhcp.ok || u.dhcp.v || !u.addresses.ok {
 			return false
 		}
 		for _, a := range u.addresses.v {
@@ -197,6 +242,9 @@ func (r *reader) checkConnected(f *rawFile) {
 			subnets = append(subnets, a.v.Masked().String())
 		}
 	}
+	if len(subnets) == 0 {
+		return
+	}
 	for _, p := range f.bgp.peers {
 		if p.onSubnet(f) && !connected(f.uplinks, p.address.v) {
 			r.conflict(p.address.n, "not on a connected subnet: expected a host's address in %s, or multihop for a peer further away", strings.Join(subnets, " or "))
@@ -207,7 +255,7 @@ func (r *reader) checkConnected(f *rawFile) {
 func connected(us []rawUplink, peer netip.Addr) bool {
 	for _, u := range us {
 		for _, a := range u.addresses.v {
-			if hostOf(a.v, peer) || u.router.ok && u.router.v == peer {
+			if hostOf(a.v, peer) || u.router.ok && u.router.v == peer || u.router6.ok && u.router6.v == peer {
 				return true
 			}
 		}
@@ -217,14 +265,15 @@ func connected(us []rawUplink, peer netip.Addr) bool {
 
 func (u rawUplink) config() Uplink {
 	c := Uplink{
-		Name:   u.name.v,
-		Match:  LinkMatch{Name: u.matchName.v, MAC: u.matchMAC.v},
-		DHCP:   u.dhcp.v,
-		Router: u.router.v,
-		MTU:    int(u.mtu.v),
-	}
-	if !c.DHCP {
-		c.Addresses = usable(u.addresses)
+		Name:      u.name.v,
+		Match:     LinkMatch{Name: u.matchName.v, MAC: u.matchMAC.v},
+		VLAN:      u.vlan.config(),
+		Bond:      u.bond.config(),
+		Addresses: usable(u.addresses),
+		DHCP:      u.dhcp.v,
+		Router:    u.router.v,
+		Router6:   u.router6.v,
+		MTU:       int(u.mtu.v),
 	}
 	return c
 }
@@ -232,18 +281,18 @@ func (u rawUplink) config() Uplink {
 func printUplinks(p func(string, ...any), us []Uplink) {
 	for _, u := range us {
 		p("\n[[uplink]]\nname = %s", quote(u.Name))
-		if u.Match.MAC != nil {
-			p("match = { mac = %s }", quote(u.Match.MAC.String()))
-		} else {
-			p("match = { name = %s }", quote(u.Match.Name))
-		}
+		printLink(p, u)
 		if u.DHCP {
 			p("dhcp = true")
-		} else {
+		}
+		if !u.DHCP || u.Addresses != nil {
 			p("address = %s", quoteAll(u.Addresses, netip.Prefix.String))
 		}
 		if u.Router.IsValid() {
 			p("router = %s", quote(u.Router.String()))
+		}
+		if u.Router6.IsValid() {
+			p("router6 = %s", quote(u.Router6.String()))
 		}
 		p("mtu = %d", u.MTU)
 	}

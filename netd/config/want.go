@@ -289,16 +289,53 @@ func ipv4(eg string) want[netip.Addr] {
 			}
 			return a, &wrong{}
 		}
+		if !a.Is4() {
+			return a, &wrong{why: "an IPv6 address"}
+		}
+		return a, notHost(a)
+	}}
+}
+
+// ipv6 is a router's address, which may be link-local.
+func ipv6(eg string) want[netip.Addr] {
+	return want[netip.Addr]{"an IPv6 address of a host", quote(eg), func(n *node) (netip.Addr, *wrong) {
+		s, _ := n.value.(string)
+		a, err := netip.ParseAddr(s)
+		switch {
+		case err != nil:
+			if p, err := netip.ParsePrefix(s); err == nil && p.Addr().Is6() {
+				return a, &wrong{why: "a prefix length has no place here", eg: quote(p.Addr().String())}
+			}
+			return a, &wrong{}
+		case a.Is4():
+			return a, &wrong{why: "an IPv4 address"}
+		case a.Zone() != "":
+			return a, &wrong{why: "the link is the uplink", eg: quote(a.WithZone("").String())}
+		case a.IsLinkLocalUnicast():
+			return a, nil
+		}
+		return a, notHost(a)
+	}}
+}
+
+// hostAddr is a host's address of either family.
+func hostAddr(eg string) want[netip.Addr] {
+	return want[netip.Addr]{"an address of a host", quote(eg), func(n *node) (netip.Addr, *wrong) {
+		s, _ := n.value.(string)
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			if p, err := netip.ParsePrefix(s); err == nil {
+				return a, &wrong{why: "a prefix length has no place here", eg: quote(p.Addr().String())}
+			}
+			return a, &wrong{}
+		}
 		return a, notHost(a)
 	}}
 }
 
 // notHost says why an address can not be a host's.
 func notHost(a netip.Addr) *wrong {
-	if !a.Is4() {
-		return &wrong{why: "IPv6 is not supported yet"}
-	}
-	if use := specialUse(netip.PrefixFrom(a, 32)); use != "" {
+	if use := specialUse(netip.PrefixFrom(a, a.BitLen())); use != "" {
 		return &wrong{why: use}
 	}
 	return nil
@@ -306,13 +343,13 @@ func notHost(a netip.Addr) *wrong {
 
 // interfaceAddr is a link's address with the prefix length of its subnet.
 func interfaceAddr(eg string) want[netip.Prefix] {
-	return want[netip.Prefix]{"an IPv4 address with its subnet's prefix length", quote(eg),
+	return want[netip.Prefix]{"an address with its subnet's prefix length", quote(eg),
 		func(n *node) (netip.Prefix, *wrong) {
 			s, _ := n.value.(string)
 			p, err := netip.ParsePrefix(s)
 			if err != nil {
-				if a, err := netip.ParseAddr(s); err == nil && a.Is4() {
-					return p, &wrong{why: "no prefix length", eg: quote(s + "/24")}
+				if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+					return p, &wrong{why: "no prefix length", eg: quote(s + map[bool]string{true: "/24", false: "/64"}[a.Is4()])}
 				}
 				return p, &wrong{}
 			}
@@ -330,9 +367,9 @@ func interfaceAddr(eg string) want[netip.Prefix] {
 }
 
 // hostOf says whether a is in p's subnet and neither its network's nor its
-// broadcast address, which /31 (RFC 3021) and /32 do not have.
+// broadcast address, which /31 (RFC 3021), /32 and IPv6 do not have.
 func hostOf(p netip.Prefix, a netip.Addr) bool {
-	if !p.Contains(a) || p.Bits() >= 31 {
+	if !p.Contains(a) || a.Is6() || p.Bits() >= 31 {
 		return p.Contains(a)
 	}
 	return a != p.Masked().Addr() && a != lastOf(p)

@@ -12,10 +12,7 @@ import (
 
 // guardRules is the policy that the configuration asks for.
 func (d *Daemon) guardRules() policy.Rules {
-	rules := policy.Rules{PodLinks: pod.LinkPrefix, BGPPort: d.config.BGP.Port, Near: d.near()}
-	for _, g := range d.config.BGP.GatewayPeers {
-		rules.Gateways = append(rules.Gateways, g.Address)
-	}
+	rules := policy.Rules{PodLinks: pod.LinkPrefix, BGPPort: d.config.BGP.Port, Near: d.near(), Gateways: d.knownGateways()}
 	for _, r := range d.gatewayRanges() {
 		rules.Ranges = append(rules.Ranges, r.Prefix)
 	}

@@ -20,7 +20,8 @@ type announced struct {
 	rest []netip.Prefix
 }
 
-// origins are what this gateway announces. A block is nobody else's; of another
+// origins are what this gateway announces: its blocks, what the configuration names, and
+// its own addresses. A block is nobody else's; of another
 // prefix others may have parts.
 func (d *Daemon) origins() []bgp.Origin {
 	var list []bgp.Origin
@@ -34,6 +35,11 @@ func (d *Daemon) origins() []bgp.Origin {
 	}
 	for _, a := range d.announced.now {
 		add(a.Prefix, false, a.Attributes)
+	}
+	for _, own := range d.gatewayAddresses() {
+		if !slices.ContainsFunc(list, func(o bgp.Origin) bool { return o.Prefix == own }) {
+			add(own, true, config.Attributes{})
+		}
 	}
 	return list
 }

@@ -53,6 +53,7 @@ func (d *Daemon) speakerConfig() (bgp.Config, error) {
 	for _, a := range b.Announces {
 		c.IPv6 = c.IPv6 || a.Prefix.Addr().Is6()
 	}
+	c.IPv6 = c.IPv6 || slices.ContainsFunc(d.config.Gateway.Addresses, netip.Addr.Is6)
 	d.readSecrets()
 	for _, p := range slices.Concat(d.peers(), b.GatewayPeers) {
 		if s, ok := d.session(p.Session); ok && !p.NoSession {
@@ -111,12 +112,13 @@ func (d *Daemon) localFor(peer netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// otherFamily is an address of the other family on the link that has the local one;
+// otherFamily is an address of the other family on the link that has the local one, or
+// beside it among the gateway's own;
 // invalid if there is none.
 func (d *Daemon) otherFamily(local netip.Addr) netip.Addr {
-	for _, u := range d.config.Uplinks {
+	for _, u := range append([]config.Uplink{{Addresses: d.gatewayAddresses()}}, d.config.Uplinks...) {
 		own := d.addressesOf(u)
-		if u.Name != local.Zone() && !slices.ContainsFunc(own, func(a netip.Prefix) bool { return a.Addr() == local }) {
+		if (local.Zone() == "" || u.Name != local.Zone()) && !slices.ContainsFunc(own, func(a netip.Prefix) bool { return a.Addr() == local }) {
 			continue
 		}
 		for _, a := range own {

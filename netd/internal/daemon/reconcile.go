@@ -69,14 +69,7 @@ func (d *Daemon) report(errs []error) {
 // applyLinks makes uplinks and tunnel so. An uplink without its link or lease is
 // in its State; the error is for what stops everything.
 func (d *Daemon) applyLinks() error {
-	wanted := make([]link.Uplink, 0, len(d.config.Uplinks))
-	for _, u := range d.config.Uplinks {
-		wanted = append(wanted, link.Uplink{
-			Name: u.Name, MatchName: u.Match.Name, MatchMAC: d.matchMAC(u.Match), Addresses: u.Addresses,
-			DHCP: u.DHCP, Router: u.Router, MTU: u.MTU,
-		})
-	}
-	states, err := link.Apply(d.kernel, wanted, d.leases)
+	states, err := link.Apply(d.kernel, d.wantedUplinks(), d.leases, d.config.Gateway.Addresses)
 	if err != nil {
 		return err
 	}
@@ -86,54 +79,12 @@ func (d *Daemon) applyLinks() error {
 	return d.applyTunnels()
 }
 
-// ownAddress is the gateway's own of a family, if it has one yet.
-func (d *Daemon) ownAddress(family func(netip.Addr) bool) netip.Addr {
-	for _, a := range d.addresses() {
-		if family(a.Addr()) {
-			return a.Addr()
-		}
-	}
-	return netip.Addr{}
-}
-
-// addresses are the uplinks', as configured or leased, in their order: the first
-// is the gateway's. What the kernel has at the moment may be less, while a link
-// is being mended, and that must not move sessions and tunnel.
-func (d *Daemon) addresses() []netip.Prefix {
-	var own []netip.Prefix
-	for _, u := range d.config.Uplinks {
-		own = append(own, d.addressesOf(u)...)
-	}
-	return own
-}
-
-func (d *Daemon) addressesOf(u config.Uplink) []netip.Prefix {
-	if lease := d.leases[u.Name]; u.DHCP && lease.Address.IsValid() {
-		return []netip.Prefix{lease.Address}
-	}
-	return u.Addresses
-}
-
 func (d *Daemon) logCarrier(states []link.State) {
 	for i, s := range states {
 		if i >= len(d.uplinks) || d.uplinks[i].Carrier != s.Carrier || d.uplinks[i].Problem != s.Problem {
 			d.opts.Log.Info("uplink", "link", s.Name, "carrier", s.Carrier, "addresses", s.Addresses, "problem", s.Problem)
 		}
 	}
-}
-
-// uplinkMTU is the smallest of the uplinks', in octets. One by DHCP has what its
-// link has: that is the lease's, or was left by the lease of an earlier life.
-func (d *Daemon) uplinkMTU() int {
-	mtu := 65535
-	for i, u := range d.config.Uplinks {
-		if u.DHCP && i < len(d.uplinks) && d.uplinks[i].MTU > 0 {
-			mtu = min(mtu, d.uplinks[i].MTU)
-		} else {
-			mtu = min(mtu, u.MTU)
-		}
-	}
-	return mtu
 }
 
 // podMTU leaves room for the tunnels where one may be used.
@@ -247,9 +198,10 @@ func (d *Daemon) facts() (route.Facts, error) {
 		}
 	}
 	for _, g := range d.config.BGP.GatewayPeers {
-		f.Gateways[g.Address] = g.Name
-		f.Peers = append(f.Peers, g.Address)
+		f.Gateways[g.Address], f.Gateways[g.Other] = g.Name, g.Name
 	}
+	delete(f.Gateways, netip.Addr{})
+	f.Peers = d.knownGateways()
 	for _, p := range d.peers() {
 		f.Peers = append(f.Peers, p.Address)
 	}
@@ -264,9 +216,11 @@ func (d *Daemon) facts() (route.Facts, error) {
 		})
 	}
 	for _, u := range d.uplinks {
-		if u.Router.IsValid() {
-			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			f.Paths = append(f.Paths, route.Path{Prefix: all, NextHop: u.Router, Peer: u.Name, Rank: len(f.Paths), Static: true})
+		for _, r := range []netip.Addr{u.Router, u.Router6} {
+			if r.IsValid() {
+				all, _ := r.WithZone("").Prefix(0)
+				f.Paths = append(f.Paths, route.Path{Prefix: all, NextHop: r, Peer: u.Name, Rank: len(f.Paths), Static: true})
+			}
 		}
 	}
 	d.nameRanges(&f)

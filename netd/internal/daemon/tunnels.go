@@ -36,13 +36,22 @@ func (d *Daemon) tunnelNeed() link.Need {
 			n.Inner6 = n.Inner6 || p.Prefix.Addr().Is6()
 		}
 	}
-	for _, g := range d.config.BGP.GatewayPeers {
-		n.Gateways = append(n.Gateways, g.Address)
-	}
+	n.Gateways = d.knownGateways()
 	if t := d.config.Tunnel; t.Type == config.TunnelVXLAN {
 		n.VXLAN = &link.VXLAN{VNI: t.VNI, Port: int(t.Port)}
 	}
 	return n
+}
+
+// knownGateways are the others' addresses, of both families, in the file's order.
+func (d *Daemon) knownGateways() []netip.Addr {
+	var all []netip.Addr
+	for _, g := range d.config.BGP.GatewayPeers {
+		if all = append(all, g.Address); g.Other.IsValid() {
+			all = append(all, g.Other)
+		}
+	}
+	return all
 }
 
 // routeTunnels are the tunnels as the plan sees them.

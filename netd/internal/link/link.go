@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -22,9 +21,13 @@ type Uplink struct {
 	// MatchName or MatchMAC finds the link.
 	MatchName string
 	MatchMAC  net.HardwareAddr
+	// VLAN or Bond, if not nil, is what to make of other links.
+	VLAN      *VLAN
+	Bond      *Bond
 	Addresses []netip.Prefix
 	DHCP      bool
-	Router    netip.Addr
+	// Router and Router6 are the default routes' next hops; Router6 may be link-local.
+	Router, Router6 netip.Addr
 	// MTU in octets. With DHCP it is what the link gets with a lease that names none.
 	MTU int
 }
@@ -37,8 +40,9 @@ type State struct {
 	MTU       int
 	Carrier   bool
 	Addresses []netip.Prefix
-	// Router is the default route's next hop, from the configuration or DHCP.
-	Router netip.Addr
+	// Router and Router6 are the default routes' next hops, from the configuration or
+	// DHCP. A link-local one has the link as its zone.
+	Router, Router6 netip.Addr
 	// Problem is empty if the link is as wanted.
 	Problem string
 }
@@ -53,24 +57,44 @@ type Kernel interface {
 	PutAddress(link int, p netip.Prefix, protocol int) error
 	OwnAddresses(protocol int) ([]rtnl.Address, error)
 	DeleteAddress(link int, p netip.Prefix) error
+	Duplicates() ([]rtnl.Address, error)
+	AddVLAN(name, alias string, parent, id int) error
+	AddBond(name, alias, mode string) error
+	SetMaster(index, bond int) error
+	DeleteLink(name string) error
 }
 
-// Apply makes the uplinks so, and says what is there. An uplink whose link is
+// Apply makes the uplinks so, and the gateway's own addresses, and says what is there. An uplink whose link is
 // missing, or that the kernel refuses, has its Problem in its State and does not
 // stop the others; the error is for a kernel that could not be read.
 // leases has what DHCP gave, by uplink name.
-func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease) ([]State, error) {
+func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease, gateway []netip.Addr) ([]State, error) {
 	links, err := k.Links()
 	if err != nil {
 		return nil, err
 	}
 	states := make([]State, len(uplinks))
 	keep := own{held: map[int]bool{}}
-	for i, u := range uplinks {
-		states[i] = State{Name: u.Name, Router: u.Router}
+	if err := keep.gateway(k, links, gateway); err != nil {
+		return nil, err
+	}
+	for _, i := range order(uplinks) {
+		u := uplinks[i]
+		states[i] = State{Name: u.Name, Router: u.Router, Router6: u.router6()}
+		made, problem := u.make(k, links)
+		if made {
+			if links, err = k.Links(); err != nil {
+				return nil, err
+			}
+		}
 		found := u.find(links)
+		if problem == nil && found == nil {
+			problem = fmt.Errorf("there is no link %s", Match{u.MatchName, u.MatchMAC})
+		}
+		if problem != nil {
+			states[i].Problem = problem.Error()
+		}
 		if found == nil {
-			states[i].Problem = fmt.Sprintf("there is no link %s", u.match())
 			continue
 		}
 		wanted := slices.Clone(u.Addresses)
@@ -87,15 +111,20 @@ func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease) ([]State, error)
 		for _, p := range wanted {
 			keep.addresses = append(keep.addresses, rtnl.Address{Prefix: p, Link: found.Index})
 		}
-		if err := u.apply(k, *found, wanted); err != nil {
+		if err := u.apply(k, *found, wanted); err != nil && problem == nil {
 			states[i].Problem = err.Error()
+		}
+		if found.Name != u.Name {
+			if links, err = k.Links(); err != nil { // A VLAN may be on it by its new name.
+				return nil, err
+			}
 		}
 		states[i].Index = found.Index
 		if u.DHCP && len(wanted) == 0 && states[i].Problem == "" {
 			states[i].Problem = "no DHCP lease yet"
 		}
 	}
-	if err := keep.sweep(k); err != nil {
+	if err := errors.Join(keep.sweep(k), sweepVirtual(k, uplinks)); err != nil {
 		return nil, err
 	}
 	for i := range states {
@@ -113,6 +142,46 @@ type own struct {
 	held map[int]bool
 }
 
+// gateway puts the gateway's own addresses on the loopback link.
+func (o *own) gateway(k Kernel, links []rtnl.Link, addresses []netip.Addr) error {
+	if len(addresses) == 0 {
+		return nil
+	}
+	i := slices.IndexFunc(links, func(l rtnl.Link) bool { return l.Name == loopback })
+	if i < 0 {
+		return fmt.Errorf("there is no link %s for the gateway's own addresses", loopback)
+	}
+	l := links[i]
+	have, err := k.Addresses(l.Index)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if !l.Up {
+		errs = append(errs, k.SetUp(l.Index))
+	}
+	for _, a := range addresses {
+		if a.Is6() {
+			errs = append(errs, rtnl.SetSysctl("ipv6/conf/"+loopback+"/disable_ipv6", "0"))
+		}
+		address := rtnl.Address{Prefix: netip.PrefixFrom(a, a.BitLen()), Link: l.Index}
+		if o.addresses = append(o.addresses, address); !slices.Contains(have, address) {
+			errs = append(errs, k.PutAddress(l.Index, address.Prefix, Protocol))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+const loopback = "lo"
+
+// router6 is the IPv6 router with its zone.
+func (u Uplink) router6() netip.Addr {
+	if u.Router6.IsLinkLocalUnicast() {
+		return u.Router6.WithZone(u.Name)
+	}
+	return u.Router6
+}
+
 // sweep takes away what an earlier configuration or lease has left.
 func (o own) sweep(k Kernel) error {
 	have, err := k.OwnAddresses(Protocol)
@@ -127,32 +196,18 @@ func (o own) sweep(k Kernel) error {
 	return err
 }
 
-// find prefers the link that already has the uplink's name, then the match.
+// find prefers the link with the MAC address, or else the one that already has the
+// uplink's name.
 func (u Uplink) find(links []rtnl.Link) *rtnl.Link {
-	for i := range links {
-		if u.MatchMAC != nil && bytes.Equal(links[i].MAC, u.MatchMAC) && links[i].Kind == "device" {
-			return &links[i]
+	if u.VLAN != nil || u.Bond != nil || u.MatchMAC == nil {
+		if l := (Match{Name: u.Name}).in(links); l != nil && l.Name == u.Name {
+			return l
 		}
 	}
-	for _, name := range []string{u.Name, u.MatchName} {
-		for i := range links {
-			l := &links[i]
-			if u.MatchMAC != nil && !bytes.Equal(l.MAC, u.MatchMAC) {
-				continue
-			}
-			if l.Name == name || slices.Contains(l.AltNames, name) || u.MatchMAC != nil {
-				return l
-			}
-		}
+	if u.VLAN != nil || u.Bond != nil {
+		return nil
 	}
-	return nil
-}
-
-func (u Uplink) match() string {
-	if u.MatchMAC != nil {
-		return "with MAC address " + u.MatchMAC.String()
-	}
-	return "named " + u.MatchName
+	return Match{u.MatchName, u.MatchMAC}.in(links)
 }
 
 func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
@@ -168,6 +223,7 @@ func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
+	errs = append(errs, u.setSysctls(wanted)...)
 	// Without this the kernel takes the new address away along with a former one
 	// of the same subnet (it is then a secondary of that).
 	errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/promote_secondaries", "1"))
@@ -182,6 +238,21 @@ func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
 	// Loose, not strict: what comes back by the tunnel may have left natively.
 	errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/rp_filter", "2"))
 	return errors.Join(errs...)
+}
+
+// setSysctls makes the kernel let routes and addresses live and die with the link's
+// carrier, not with its administrative state: what goes by a link without carrier
+// takes another way, and addresses stay.
+func (u Uplink) setSysctls(wanted []netip.Prefix) []error {
+	errs := []error{rtnl.SetSysctl("ipv4/conf/"+u.Name+"/ignore_routes_with_linkdown", "1")}
+	six := u.Router6.IsValid() || slices.ContainsFunc(wanted, func(p netip.Prefix) bool { return p.Addr().Is6() })
+	if !six {
+		return errs
+	}
+	for _, s := range [][2]string{{"disable_ipv6", "0"}, {"keep_addr_on_down", "1"}, {"ignore_routes_with_linkdown", "1"}} {
+		errs = append(errs, rtnl.SetSysctl("ipv6/conf/"+u.Name+"/"+s[0], s[1]))
+	}
+	return errs
 }
 
 // read fills in what the kernel says now.
@@ -205,5 +276,11 @@ func (s *State) read(k Kernel) error {
 	for _, a := range addresses {
 		s.Addresses = append(s.Addresses, a.Prefix)
 	}
-	return nil
+	duplicates, err := k.Duplicates()
+	for _, a := range duplicates {
+		if a.Link == s.Index && s.Problem == "" {
+			s.Problem = fmt.Sprintf("another host on the link has the address %s, too (duplicate address detection)", a.Prefix.Addr())
+		}
+	}
+	return err
 }

@@ -40,7 +40,7 @@ func wire(t *testing.T) *rtnl.Conn {
 
 func apply(t *testing.T, c *rtnl.Conn, u link.Uplink, leases map[string]link.Lease) link.State {
 	t.Helper()
-	states, err := link.Apply(c, []link.Uplink{u}, leases)
+	states, err := link.Apply(c, []link.Uplink{u}, leases, nil)
 	if err != nil || len(states) != 1 {
 		t.Fatalf("apply: %+v, %v", states, err)
 	}
@@ -104,7 +104,7 @@ func TestStaticUplink(t *testing.T) {
 		u.Name = "uplink0"
 		want.Name = u.Name
 		expect(t, "the former name again", want, apply(t, c, u, nil))
-		if _, err := link.Apply(c, nil, nil); err != nil {
+		if _, err := link.Apply(c, nil, nil, nil); err != nil {
 			t.Error(err)
 		}
 		if have, err := c.Addresses(eth.Index); err != nil || len(have) != 1 || have[0].Prefix != pfx("192.0.2.1/24") {

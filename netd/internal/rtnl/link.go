@@ -32,6 +32,13 @@ type Link struct {
 	External      bool
 	VNI, Port     int
 	Learning      bool
+	// Parent and VLAN are set for vlan links, Mode for bonds; Master is the bond of a
+	// link that is a member.
+	Parent, VLAN int
+	Mode         string
+	Master       int
+	// PermanentMAC is the hardware's own; empty where there is no hardware.
+	PermanentMAC net.HardwareAddr
 }
 
 func fromLink(l netlink.Link) Link {
@@ -40,7 +47,14 @@ func fromLink(l netlink.Link) Link {
 		Index: a.Index, Name: a.Name, AltNames: a.AltNames, Alias: a.Alias, Kind: l.Type(), MAC: a.HardwareAddr, MTU: a.MTU,
 		Up: a.Flags&net.FlagUp != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
 	}
+	link.Master, link.PermanentMAC = a.MasterIndex, a.PermHWAddr
 	link.readTunnel(l)
+	switch made := l.(type) {
+	case *netlink.Vlan:
+		link.Parent, link.VLAN = a.ParentIndex, made.VlanId
+	case *netlink.Bond:
+		link.Mode = made.Mode.String()
+	}
 	return link
 }
 

@@ -48,35 +48,7 @@ func broadcast(p netip.Prefix) []byte {
 // OwnAddresses lists the addresses of both families, on all links, that are marked
 // as the protocol's.
 func (c *Conn) OwnAddresses(protocol int) ([]Address, error) {
-	type marked struct {
-		Address
-		protocol int
-	}
-	list, err := dump("addresses", func() ([]marked, error) {
-		return dumpAll(c.fib, unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), func(b []byte) (marked, error) {
-			if len(b) < unix.SizeofIfAddrmsg {
-				return marked{}, errShort
-			}
-			m := marked{Address: Address{Link: int(binary.NativeEndian.Uint32(b[4:]))}}
-			var at, local netip.Addr
-			err := eachAttr(b[unix.SizeofIfAddrmsg:], func(kind uint16, v []byte) error {
-				switch {
-				case kind == unix.IFA_ADDRESS:
-					at, _ = netip.AddrFromSlice(v)
-				case kind == unix.IFA_LOCAL:
-					local, _ = netip.AddrFromSlice(v)
-				case kind == ifaProto && len(v) == 1:
-					m.protocol = int(v[0])
-				}
-				return nil
-			})
-			if local.IsValid() { // IPv6 has IFA_LOCAL only with a peer.
-				at = local
-			}
-			m.Prefix = netip.PrefixFrom(at, int(b[1]))
-			return m, err
-		})
-	})
+	list, err := c.addresses()
 	var own []Address
 	for _, m := range list {
 		if m.protocol == protocol {
@@ -84,4 +56,43 @@ func (c *Conn) OwnAddresses(protocol int) ([]Address, error) {
 		}
 	}
 	return own, err
+}
+
+// marked is an address as it is dumped.
+type marked struct {
+	Address
+	protocol int
+	flags    uint32
+}
+
+func (c *Conn) addresses() ([]marked, error) {
+	return dump("addresses", func() ([]marked, error) {
+		return dumpAll(c.fib, unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), decodeAddress)
+	})
+}
+
+func decodeAddress(b []byte) (marked, error) {
+	if len(b) < unix.SizeofIfAddrmsg {
+		return marked{}, errShort
+	}
+	m := marked{Address: Address{Link: int(binary.NativeEndian.Uint32(b[4:]))}, flags: uint32(b[2])}
+	var at, local netip.Addr
+	err := eachAttr(b[unix.SizeofIfAddrmsg:], func(kind uint16, v []byte) error {
+		switch {
+		case kind == unix.IFA_ADDRESS:
+			at, _ = netip.AddrFromSlice(v)
+		case kind == unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(v)
+		case kind == ifaProto && len(v) == 1:
+			m.protocol = int(v[0])
+		case kind == unix.IFA_FLAGS:
+			return uint32Of(v, &m.flags)
+		}
+		return nil
+	})
+	if local.IsValid() { // IPv6 has IFA_LOCAL only with a peer.
+		at = local
+	}
+	m.Prefix = netip.PrefixFrom(at, int(b[1]))
+	return m, err
 }

@@ -1,0 +1,68 @@
+package rtnl
+
+import (
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// AddVLAN makes a link for one network of a trunk (IEEE 802.1Q).
+func (c *Conn) AddVLAN(name, alias string, parent, id int) error {
+	l := &netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: name, ParentIndex: parent}, VlanId: id, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}
+	if err := c.h.LinkAdd(l); err != nil {
+		return fmt.Errorf("add vlan link %s id %d on #%d: %w", name, id, parent, err)
+	}
+	return c.setAlias(l, alias)
+}
+
+// What bonds do, all alike: milliseconds between looks at the members' carriers; LACP
+// by the second, so that a silent switch is left after 3 s; flows by addresses and
+// ports.
+const bondInterval = 100
+
+// AddBond makes a link of several links, none yet.
+func (c *Conn) AddBond(name, alias, mode string) error {
+	l := netlink.NewLinkBond(netlink.LinkAttrs{Name: name})
+	l.Mode, l.Miimon = netlink.StringToBondMode(mode), bondInterval
+	if l.Mode != netlink.BOND_MODE_ACTIVE_BACKUP {
+		l.XmitHashPolicy = netlink.BOND_XMIT_HASH_POLICY_LAYER3_4
+	}
+	if l.Mode == netlink.BOND_MODE_802_3AD {
+		l.LacpRate = netlink.BOND_LACP_RATE_FAST
+	}
+	if err := c.h.LinkAdd(l); err != nil {
+		return fmt.Errorf("add bond %s mode %s: %w", name, mode, err)
+	}
+	return c.setAlias(l, alias)
+}
+
+func (c *Conn) setAlias(l netlink.Link, alias string) error {
+	if err := c.h.LinkSetAlias(l, alias); err != nil {
+		return fmt.Errorf("set alias of %s to %q: %w", l.Attrs().Name, alias, err)
+	}
+	return nil
+}
+
+// SetMaster makes a link a member of a bond, which it must be down for, or of none (0).
+func (c *Conn) SetMaster(index, bond int) error {
+	return c.set(index, fmt.Sprintf("master #%d", bond), func(l netlink.Link) error {
+		if err := c.h.LinkSetDown(l); err != nil {
+			return err
+		}
+		return c.h.LinkSetMasterByIndex(l, bond)
+	})
+}
+
+// Duplicates lists the IPv6 addresses that another host on the link was found to
+// have, too (RFC 4862 section 5.4).
+func (c *Conn) Duplicates() ([]Address, error) {
+	list, err := c.addresses()
+	var found []Address
+	for _, m := range list {
+		if m.flags&unix.IFA_F_DADFAILED != 0 {
+			found = append(found, m.Address)
+		}
+	}
+	return found, err
+}
