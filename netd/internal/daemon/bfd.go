@@ -104,18 +104,18 @@ func (d *Daemon) lostPeers() []bfd.Status {
 // is longer, and when that expires GoBGP would keep the paths as stale.
 func (d *Daemon) resetLost(ctx context.Context) error {
 	var errs []error
-	for _, s := range d.lostPeers() {
-		if d.speaker == nil || d.reset[s.Peer].Equal(s.Failed) {
+	for _, l := range d.lost() {
+		if d.speaker == nil || d.reset[l.Peer].Equal(l.Since) {
 			continue
 		}
-		established := slices.ContainsFunc(d.snapshot.Peers, func(p bgp.PeerState) bool { return p.Address == s.Remote && p.Established() })
+		established := slices.ContainsFunc(d.snapshot.Peers, func(p bgp.PeerState) bool { return p.Address == l.Address && p.Established() })
 		if established {
-			if err := d.speaker.Reset(ctx, s.Remote, "BFD: "+s.Reason); err != nil && !errors.Is(err, bgp.ErrAway) {
+			if err := d.speaker.Reset(ctx, l.Address, l.Why); err != nil && !errors.Is(err, bgp.ErrAway) {
 				errs = append(errs, err)
 				continue
 			}
 		}
-		d.reset[s.Peer] = s.Failed
+		d.reset[l.Peer] = l.Since
 	}
 	return errors.Join(errs...)
 }

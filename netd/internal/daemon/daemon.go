@@ -71,6 +71,7 @@ type Daemon struct {
 	snapshot bgp.Snapshot
 	paths    []bfd.Status         // to the peers that have BFD
 	reset    map[string]time.Time // by peer: the failure for which its session was reset
+	dark     map[string]time.Time // by uplink without carrier: since when
 	settled  bool
 	guard    policy.Rules
 	flaps    map[string]uint64 // by peer: how often its session was lost
@@ -128,6 +129,7 @@ func open(o Options, l loaded) (*Daemon, error) {
 		opts: o, loaded: l, config: l.config, ports: o.loadPorts(), started: time.Now(),
 		wake: make(chan struct{}, 1), jobs: make(chan func()),
 		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{}, leasing: map[string]leasing{}, reset: map[string]time.Time{},
+		dark: map[string]time.Time{},
 	}
 	d.metrics = metrics.New(o.Version, gateway{d}.scrape)
 	var err error
@@ -298,6 +300,7 @@ func (d *Daemon) serveJobs(ctx context.Context, repair <-chan time.Time) bool {
 		d.publish()
 		return true
 	case <-d.wake:
+		d.linksChanged(ctx)
 	case <-d.bfd.Changed():
 		d.pathsChanged(ctx)
 	case <-speaker:

@@ -3,56 +3,9 @@
 package daemon_test
 
 import (
-	"context"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
-
-// racks are the three gateways of mesh.toml and vxlan.toml: a and b in one subnet, c
-// behind the router.
-func racks(t *testing.T, example string) *site {
-	t.Helper()
-	s := newSite(t, example)
-	s.router()
-	s.gateway("gw-a", "tor1")
-	s.gateway("gw-b", "tor1")
-	s.gateway("gw-c", "tor2")
-	s.converged()
-	return s
-}
-
-// shows waits until a command on a host prints all the words, and none of those
-// that begin with "!".
-func (s *site) shows(host, command string, words ...string) {
-	s.Helper()
-	within(s.T, 30*time.Second, fmt.Sprintf("%s on %s to show %q", command, host, words), func(ctx context.Context) error {
-		out, err := s.hosts[host].Run(ctx, strings.Fields(command)...)
-		for _, w := range words {
-			without, unwanted := strings.CutPrefix(w, "!")
-			if err == nil && strings.Contains(out, without) == unwanted {
-				err = fmt.Errorf("%q in\n%s", w, out)
-			}
-		}
-		return err
-	})
-}
-
-// edit writes another configuration for the agents that are started from now on.
-func (s *site) edit(old, new string) {
-	s.Helper()
-	conf, err := os.ReadFile(s.config)
-	s.must(err)
-	if !strings.Contains(string(conf), old) {
-		s.Fatalf("%s has no %q", s.config, old)
-	}
-	s.config = filepath.Join(s.net.Dir, fmt.Sprintf("edited-%d.toml", time.Now().UnixNano()))
-	s.must(os.WriteFile(s.config, []byte(strings.ReplaceAll(string(conf), old, new)), 0o644))
-}
 
 // A mesh by VXLAN: whole packets of the pods' size go through, tables are permanent
 // and exact, and a change of the number or of the mode while the agent is away

@@ -73,18 +73,10 @@ func (d *Daemon) applyLinks() error {
 	if err != nil {
 		return err
 	}
-	d.logCarrier(states)
+	d.noteCarriers(states)
 	d.uplinks = states
 	d.source, d.source6 = d.ownAddress(netip.Addr.Is4), d.ownAddress(netip.Addr.Is6)
 	return d.applyTunnels()
-}
-
-func (d *Daemon) logCarrier(states []link.State) {
-	for i, s := range states {
-		if i >= len(d.uplinks) || d.uplinks[i].Carrier != s.Carrier || d.uplinks[i].Problem != s.Problem {
-			d.opts.Log.Info("uplink", "link", s.Name, "carrier", s.Carrier, "addresses", s.Addresses, "problem", s.Problem)
-		}
-	}
 }
 
 // podMTU leaves room for the tunnels where one may be used.
@@ -187,11 +179,7 @@ func (d *Daemon) facts() (route.Facts, error) {
 		mode := map[config.Mode]route.Mode{config.ModeNever: route.Never, config.ModeAlways: route.Always}[p.Mode]
 		f.Pools = append(f.Pools, route.Pool{Prefix: p.Prefix, Mode: mode})
 	}
-	for _, s := range d.paths {
-		if !s.Failed.IsZero() {
-			f.Down = append(f.Down, route.Lost{Peer: s.Peer, Address: s.Remote, Since: s.Failed})
-		}
-	}
+	f.Down = d.lost()
 	for _, p := range d.podNets {
 		for _, a := range p.Addresses {
 			f.Pods = append(f.Pods, route.LocalPod{Name: p.Name, Address: a, Link: p.Link})

@@ -71,13 +71,14 @@ type Path struct {
 
 // Hop is what the kernel says about a next hop.
 type Hop struct {
-	// Connected: on the subnet of an uplink, which is Link.
+	// Connected: on the subnet of an uplink, which is Link and has carrier.
 	Connected bool
 	Link      string
-	// Carrier: packets can pass on Link.
-	Carrier bool
 	// Via is the router on the way to a next hop that is not connected.
 	Via netip.Addr
+	// Dark is an uplink without carrier on whose subnet the next hop is; empty if there is
+	// none. The kernel may have another way to it.
+	Dark string
 	// Tunnel: the kernel would send through a tunnel of ours to get there.
 	Tunnel bool
 	// Error says why the kernel has no way; empty if it has one.
@@ -89,6 +90,8 @@ type Lost struct {
 	Peer    string
 	Address netip.Addr
 	Since   time.Time
+	// Why is for a person: "BFD: tor1 is down".
+	Why string
 }
 
 // Facts is all that Plan looks at.
@@ -106,7 +109,7 @@ type Facts struct {
 	Gateways map[netip.Addr]string
 	// Peers are the addresses that BGP sessions run to.
 	Peers []netip.Addr
-	// Down are the peers that BFD has lost.
+	// Down are the peers that can not be reached.
 	Down []Lost
 	// Tunnels are those that there are.
 	Tunnels []Tunnel
@@ -308,7 +311,7 @@ func (f *Facts) classify(c *Candidate, mode Mode) {
 	hop := f.Hops[c.NextHop]
 	name, gateway := f.Gateways[c.NextHop]
 	if lost := f.lost(c.Path); lost != nil {
-		c.Reason = fmt.Sprintf("BFD: %s is down since %s", lost.Peer, lost.Since.UTC().Format(time.RFC3339))
+		c.Reason = fmt.Sprintf("%s since %s", lost.Why, lost.Since.UTC().Format(time.RFC3339))
 		return
 	}
 	tunnel, why := f.tunnel(c.Path, gateway, mode, hop)
@@ -321,8 +324,8 @@ func (f *Facts) classify(c *Candidate, mode Mode) {
 	case mode == Always && tunnel != nil:
 		c.Kind, c.class, c.way = tunnel.Kind, 0, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s; the pool's mode is always", name)
-	case hop.Connected && !hop.Carrier:
-		c.Reason = fmt.Sprintf("next hop %s is on %s, which has no carrier", c.NextHop, hop.Link)
+	case hop.Dark != "" && tunnel == nil:
+		c.Reason = fmt.Sprintf("next hop %s is on %s, which has no carrier", c.NextHop, hop.Dark)
 	case hop.Connected && native(c.Path) && gateway:
 		c.Kind, c.class = Native, 1
 		c.Reason = fmt.Sprintf("gateway %s is on the subnet of %s", name, hop.Link)
@@ -332,6 +335,9 @@ func (f *Facts) classify(c *Candidate, mode Mode) {
 	case hop.Connected && native(c.Path):
 		c.Kind, c.class = Native, 2
 		c.Reason = fmt.Sprintf("%s routes it: next hop %s is on the subnet of %s", c.Peer, c.NextHop, hop.Link)
+	case tunnel != nil && hop.Dark != "":
+		c.Kind, c.class, c.way = tunnel.Kind, 4, tunnel.way(c.NextHop)
+		c.Reason = fmt.Sprintf("gateway %s is on %s, which has no carrier, and the kernel has another way to it", name, hop.Dark)
 	case tunnel != nil && hop.Connected:
 		c.Kind, c.class, c.way = tunnel.Kind, 4, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s has an IPv4 next hop only, and no ToR offers the prefix", name)

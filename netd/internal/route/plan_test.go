@@ -19,9 +19,9 @@ func lab() Facts {
 		Pools:  []Pool{{pfx("10.64.0.0/16"), CrossSubnet}},
 		Blocks: []netip.Prefix{pfx("10.64.1.0/26")},
 		Hops: map[netip.Addr]Hop{
-			ip("10.0.1.1"):  {Connected: true, Carrier: true, Link: "uplink0"},
-			ip("10.0.1.12"): {Connected: true, Carrier: true, Link: "uplink0"},
-			ip("10.0.2.13"): {Via: ip("10.0.1.1"), Link: "uplink0", Carrier: true},
+			ip("10.0.1.1"):  {Connected: true, Link: "uplink0"},
+			ip("10.0.1.12"): {Connected: true, Link: "uplink0"},
+			ip("10.0.2.13"): {Via: ip("10.0.1.1"), Link: "uplink0"},
 		},
 		Gateways: map[netip.Addr]string{ip("10.0.1.12"): "gw-b", ip("10.0.2.13"): "gw-c"},
 		Peers:    []netip.Addr{ip("10.0.1.1"), ip("10.0.1.12"), ip("10.0.2.13")},
@@ -55,7 +55,7 @@ func path(prefix, nexthop, peer string, rank int) Path {
 }
 
 func lost(peer, address string) []Lost {
-	return []Lost{{Peer: peer, Address: ip(address), Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}
+	return []Lost{{Peer: peer, Address: ip(address), Why: "BFD: " + peer + " is down", Since: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}
 }
 
 // text is a whole plan as golden text: prefix, route, reason.
@@ -178,11 +178,21 @@ func TestPlan(t *testing.T) {
 10.64.3.0/26 none: no route: next hop would itself be reached through the tunnel
 `},
 		{"no carrier: the other way at once", func(f *Facts) {
-			f.Hops[ip("10.0.1.1")] = Hop{Connected: true, Link: "uplink0"}
-			f.Paths = []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.3.0/26", "10.0.2.13", "gw-c", 1)}
+			f.Hops[ip("10.0.1.1")] = Hop{Dark: "uplink0", Error: "network is unreachable"}
+			f.Paths = []Path{
+				path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.3.0/26", "10.0.2.13", "gw-c", 1), path("10.64.4.0/26", "10.0.1.1", "tor1", 0),
+			}
 		}, `
 10.64.1.0/26 blackhole
 10.64.3.0/26 ipip via 10.0.2.13 dev netd-ipip0
+10.64.4.0/26 none: no route: next hop 10.0.1.1 is on uplink0, which has no carrier
+`},
+		{"no carrier on the common subnet, and another way to the gateway", func(f *Facts) {
+			f.Hops[ip("10.0.1.12")] = Hop{Dark: "uplink0", Via: ip("10.0.9.1"), Link: "uplink1"}
+			f.Paths = []Path{path("10.64.2.0/26", "10.0.1.12", "gw-b", 0)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.2.0/26 ipip via 10.0.1.12 dev netd-ipip0
 `},
 		{"BFD has lost the ToR: the other way at once", func(f *Facts) {
 			f.Down = lost("tor1", "10.0.1.1")

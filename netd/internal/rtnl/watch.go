@@ -9,11 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch calls wake whenever a link, an address or a route has changed or a
-// next-hop object is gone (whose routes go without a word), until ctx ends. Events are hints: the caller reads again what it needs. A route of
-// the given protocol that appears is the caller's own work and wakes nobody.
-// Watch returns an error if the kernel drops events or closes the socket; the
-// caller then resynchronizes and starts it again.
+// eventRoom holds the notifications of some ten thousand routes.
+const eventRoom = 4 << 20
+
+// Watch calls wake once it listens, and whenever a link, an address or a route has
+// changed or a next-hop object is gone (whose routes go without a word), until ctx
+// ends. Events are hints: the caller reads again what it needs. A route of the given
+// protocol that appears is the caller's own work and wakes nobody. Watch returns an
+// error if the kernel drops events or closes the socket; the caller then starts it
+// again, and is woken to resynchronize.
 func Watch(ctx context.Context, protocol int, wake func()) error {
 	done := make(chan struct{})
 	defer close(done)
@@ -33,13 +37,16 @@ func Watch(ctx context.Context, protocol int, wake func()) error {
 	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: report}); err != nil {
 		return fmt.Errorf("watch addresses: %w", err)
 	}
-	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: report}); err != nil {
+	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{
+		ErrorCallback: report, ReceiveBufferSize: eventRoom, ReceiveBufferForceSize: true,
+	}); err != nil {
 		return fmt.Errorf("watch routes: %w", err)
 	}
 	gone, err := watchNextHops(done, report)
 	if err != nil {
 		return fmt.Errorf("watch next hops: %w", err)
 	}
+	wake() // What changed before is to be read.
 	for {
 		open := true
 		select {

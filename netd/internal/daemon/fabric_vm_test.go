@@ -1,0 +1,94 @@
+//go:build vm
+
+package daemon_test
+
+import (
+	"syscall"
+	"testing"
+)
+
+// Each tunnel where the families of pods and gateways call for it, and no trace of it
+// when another configuration does not: with the agent stopped meanwhile, and the
+// device itself compared (calico #1584).
+func TestTunnelKinds(t *testing.T) {
+	s := newSite(t, "dual-stack-mesh.toml")
+	s.router()
+	s.router6()
+	all := []string{"gw-a", "gw-b", "gw-c"}
+	s.gateway("gw-a", "tor1")
+	s.gateway("gw-b", "tor1")
+	s.gateway("gw-c", "tor2")
+	s.converged()
+	s.allReach6()
+	s.explains("gw-a", "10.64.3.0/26", "ipip via 10.0.2.13 dev netd-ipip0")
+	s.explains("gw-a", "2001:db8:64:2::/64", "native via 2001:db8:1::12 dev uplink0")
+	s.explains("gw-a", "2001:db8:64:3::/64", "ip6tnl via 2001:db8:2::13 dev netd-ip6tnl0")
+	s.shows("gw-a", "ip -6 route show 2001:db8:64:3::/64", "encap ip6", "dst 2001:db8:2::13", "src 2001:db8:1::11", "dev netd-ip6tnl0")
+	s.shows("gw-a", "ip -6 route", "!::/96")
+
+	// "always": by the tunnel inside of the subnet, too.
+	s.edit(`name = "pods6"
+prefix = "2001:db8:64::/48"`, `name = "pods6"
+prefix = "2001:db8:64::/48"
+encapsulation = "always"`)
+	s.again(syscall.SIGKILL, all...)
+	s.explains("gw-a", "2001:db8:64:2::/64", "ip6tnl via 2001:db8:1::12 dev netd-ip6tnl0")
+	s.allReach6()
+	s.allReach()
+
+	// IPv6 pods over an underlay of IPv4 alone.
+	for _, gw := range []string{"1::11", "1::12", "2::13"} {
+		s.edit(`, "2001:db8:`+gw+`/64"`, "")
+		s.edit(`other-address = "2001:db8:`+gw+`"`, "")
+	}
+	s.edit(`, router6 = "2001:db8:1::1"`, "")
+	s.edit(`, router6 = "2001:db8:2::1"`, "")
+	s.edit(`encapsulation = "always"`, "")
+	s.again(syscall.SIGTERM, all...)
+	s.explains("gw-a", "2001:db8:64:3::/64", "sit via 10.0.2.13 dev netd-sit0")
+	s.explains("gw-a", "2001:db8:64:2::/64", "sit via 10.0.1.12 dev netd-sit0")
+	s.allReach6()
+	s.allReach()
+	s.shows("gw-a", "ip link", "!netd-ip6tnl0", "netd-ipip0", "netd-sit0")
+	s.shows("gw-a", "ip -6 route", "!::/96", "!encap ip6")
+	s.shows("gw-a", "ip -6 addr show dev uplink0", "!2001:db8:1::11")
+
+	// VXLAN in place of both.
+	s.edit("[[uplink]]\nname = \"uplink0\"\nmatch", "[tunnel]\ntype = \"vxlan\"\n\n[[uplink]]\nname = \"uplink0\"\nmatch")
+	s.again(syscall.SIGKILL, all...)
+	s.explains("gw-a", "10.64.3.0/26", "vxlan via 10.0.2.13 dev netd-vxlan0")
+	s.explains("gw-a", "2001:db8:64:3::/64", "vxlan via 10.0.2.13 dev netd-vxlan0")
+	s.allReach6()
+	s.allReach()
+	s.shows("gw-a", "ip link", "!netd-ipip0", "!netd-sit0", "netd-vxlan0")
+
+	// And back.
+	s.edit("[tunnel]\ntype = \"vxlan\"\n", "")
+	s.again(syscall.SIGTERM, all...)
+	s.allReach()
+	s.shows("gw-a", "ip link", "netd-ipip0", "netd-sit0", "!netd-vxlan0")
+}
+
+// IPv4 pods whose gateways have IPv6 addresses alone.
+func TestIPv4InIPv6(t *testing.T) {
+	s := newSite(t, "dual-stack-mesh.toml")
+	s.router()
+	s.router6()
+	for _, gw := range [][3]string{{"1.11", "1::11", "1.1"}, {"1.12", "1::12", "1.1"}, {"2.13", "2::13", "2.1"}} {
+		s.edit(`"10.0.`+gw[0]+`/24", `, "")
+		s.edit(`address = "10.0.`+gw[0]+`"
+other-address = "2001:db8:`+gw[1]+`"`, `address = "2001:db8:`+gw[1]+`"`)
+	}
+	s.edit(`router = "10.0.1.1", `, "")
+	s.edit(`router = "10.0.2.1", `, "")
+	s.edit("as = 65101 }", `as = 65101, router-id = "10.0.1.11" }`)
+	s.edit("as = 65102 }", `as = 65102, router-id = "10.0.1.12" }`)
+	s.edit("as = 65103 }", `as = 65103, router-id = "10.0.2.13" }`)
+	s.gateway("gw-a", "tor1")
+	s.gateway("gw-b", "tor1")
+	s.gateway("gw-c", "tor2")
+	s.converged()
+	s.allReach6()
+	s.explains("gw-a", "10.64.2.0/26", "native via 2001:db8:1::12 dev uplink0")
+	s.explains("gw-a", "10.64.3.0/26", "ip6tnl via 2001:db8:2::13 dev netd-ip6tnl0")
+}
