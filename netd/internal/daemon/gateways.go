@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"net/netip"
 	"slices"
 
 	"netd/netd/config"
@@ -16,6 +17,20 @@ func (d *Daemon) gatewayRanges() []config.Range {
 		}
 	}
 	return ranges
+}
+
+// metGateways are the addresses of gateways of a range that paths lead to.
+func (d *Daemon) metGateways() []netip.Addr {
+	var met []netip.Addr
+	for _, r := range d.gatewayRanges() {
+		for _, p := range d.snapshot.Paths {
+			if r.Prefix.Contains(p.NextHop) {
+				met = append(met, p.NextHop)
+			}
+		}
+	}
+	slices.SortFunc(met, netip.Addr.Compare)
+	return slices.Compact(met)
 }
 
 // nameRanges notes which of the paths' next hops are gateways of a range. A ToR may

@@ -36,7 +36,10 @@ func (d *Daemon) tunnelNeed() link.Need {
 			n.Inner6 = n.Inner6 || p.Prefix.Addr().Is6()
 		}
 	}
-	n.Gateways = d.knownGateways()
+	n.Gateways = append(d.knownGateways(), d.metGateways()...)
+	for _, r := range d.gatewayRanges() {
+		n.Ranges = append(n.Ranges, r.Prefix)
+	}
 	if t := d.config.Tunnel; t.Type == config.TunnelVXLAN {
 		n.VXLAN = &link.VXLAN{VNI: t.VNI, Port: int(t.Port)}
 	}

@@ -16,8 +16,10 @@ type Need struct {
 	Inner4, Inner6 bool
 	// Local4 and Local6 are this gateway's own addresses; invalid if it has none.
 	Local4, Local6 netip.Addr
-	// Gateways are the others' addresses. Where none is known yet, any may come.
+	// Gateways are the others' addresses, Ranges where more of them may be. Without
+	// either, any may come.
 	Gateways []netip.Addr
+	Ranges   []netip.Prefix
 	// MTU is the uplinks', in octets.
 	MTU int
 	// VXLAN in place of packets in packets, for networks that drop these; nil: not.
@@ -31,7 +33,8 @@ type Tunnel struct {
 	Inner4, Inner6, Outer6 bool
 	// Source is the outer source address.
 	Source netip.Addr
-	// Keys are the gateways' addresses as next hops on the link write them, if otherwise.
+	// Keys are the gateways' addresses as next hops on the link write them; nil if as they
+	// are.
 	Keys map[netip.Addr]netip.Addr
 	// Neighbours are all that the link has.
 	Neighbours []rtnl.Neighbour
@@ -80,7 +83,9 @@ func (n Need) Tunnels() []Tunnel {
 
 // over tells whether there may be gateways with addresses of a family.
 func (n Need) over(six bool) bool {
-	return len(n.Gateways) == 0 || slices.ContainsFunc(n.Gateways, func(g netip.Addr) bool { return g.Is6() == six })
+	return len(n.Gateways)+len(n.Ranges) == 0 ||
+		slices.ContainsFunc(n.Gateways, func(g netip.Addr) bool { return g.Is6() == six }) ||
+		slices.ContainsFunc(n.Ranges, func(r netip.Prefix) bool { return r.Addr().Is6() == six })
 }
 
 // PodMTU is what a pod's packets may have so that they go through the narrowest of
@@ -95,7 +100,9 @@ func (n Need) PodMTU() int {
 
 // know fills in how the link knows the gateways.
 func (t *Tunnel) know(n Need) {
-	t.Keys = map[netip.Addr]netip.Addr{}
+	if t.Kind == "sit" || t.Kind == "vxlan" {
+		t.Keys = map[netip.Addr]netip.Addr{}
+	}
 	if t.Kind == "vxlan" {
 		t.VNI, t.Port, t.MAC = n.VXLAN.VNI, n.VXLAN.Port, macOf(t.Local)
 	}

@@ -43,7 +43,9 @@ func lab6() Facts {
 	f.Gateways[ip("2001:db8:1::12")], f.Gateways[ip("2001:db8:2::13")], f.Gateways[ip("10.0.2.14")] = "gw-b", "gw-c", "gw-d"
 	f.Source6 = ip("2001:db8:1::11")
 	f.Tunnels = append(f.Tunnels,
-		Tunnel{Kind: SIT, Link: "netd-sit0", Inner: IPv6, Outer: IPv4, Keys: map[netip.Addr]netip.Addr{ip("10.0.2.14"): ip("::10.0.2.14")}},
+		Tunnel{Kind: SIT, Link: "netd-sit0", Inner: IPv6, Outer: IPv4, Keys: map[netip.Addr]netip.Addr{
+			ip("10.0.2.14"): ip("::10.0.2.14"), ip("10.0.1.12"): ip("::10.0.1.12"),
+		}},
 		Tunnel{Kind: IP6Tnl, Link: "netd-ip6tnl0", Inner: IPv4, Outer: IPv6, Local: f.Source6},
 		Tunnel{Kind: IP6Tnl, Link: "netd-ip6tnl0", Inner: IPv6, Outer: IPv6, Local: f.Source6},
 	)
@@ -289,6 +291,12 @@ func TestPlanFamilies(t *testing.T) {
 		edit func(*Facts)
 		want string
 	}{
+		{"a gateway that the tunnel link does not know", func(f *Facts) {
+			f.Gateways[ip("10.0.2.13")] = "gw-x"
+			f.Paths = []Path{path("2001:db8:64:3::/64", "10.0.2.13", "gw-x", 0)}
+		}, `
+2001:db8:64:3::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.2.13 without a tunnel, and the tunnel link does not know it yet
+`},
 		{"IPv6 natively: by a link-local ToR, by a gateway on the subnet, through the ToR's default route", func(f *Facts) {
 			f.Paths = []Path{
 				path("2001:db8:64:2::/64", "fe80::1%uplink0", "tor1", 0), path("2001:db8:64:2::/64", "2001:db8:1::12", "gw-b", 1),
@@ -320,7 +328,7 @@ func TestPlanFamilies(t *testing.T) {
 		{"IPv6 to an IPv4 next hop on the subnet: by a tunnel too", func(f *Facts) {
 			f.Paths = []Path{path("2001:db8:64:2::/64", "10.0.1.12", "gw-b", 0)}
 		}, `
-2001:db8:64:2::/64 sit via 10.0.1.12 dev netd-sit0
+2001:db8:64:2::/64 sit via 10.0.1.12 as ::a00:10c dev netd-sit0
 `},
 		{"what is not possible", func(f *Facts) {
 			f.Pools = append(f.Pools, Pool{pfx("2001:db8:65::/48"), Never})

@@ -32,7 +32,7 @@ type Tunnel struct {
 	Link         string
 	Inner, Outer Family
 	// Keys are the gateways' addresses as the kernel's next hops on Link must write
-	// them; one that is not there is written as it is.
+	// them, and all that it can be used for; nil: as they are.
 	Keys map[netip.Addr]netip.Addr
 	// Local is the outer source address that the next hops say where the link does
 	// not (IP6Tnl); invalid elsewhere.
@@ -66,7 +66,12 @@ func (f *Facts) tunnel(p Path, gateway bool, mode Mode, hop Hop) (*Tunnel, strin
 		return nil, "next hop would itself be reached through the tunnel"
 	}
 	for i, t := range f.Tunnels {
-		if t.Inner == inner && t.Outer == outer {
+		_, known := t.Keys[p.NextHop]
+		switch {
+		case t.Inner != inner || t.Outer != outer:
+		case t.Keys != nil && !known:
+			return nil, where + ", and the tunnel link does not know it yet"
+		default:
 			return &f.Tunnels[i], ""
 		}
 	}
