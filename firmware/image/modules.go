@@ -20,7 +20,7 @@ func loadModules() []string {
 // something asks for them.
 func extraModules() []string {
 	return []string{
-		"8021q", "bonding", "bridge", "br_netfilter", "dummy", "ifb", "ip_gre", "ipvlan", "macvlan", "tun", "vrf", "vxlan", "wireguard",
+		"8021q", "bonding", "bridge", "br_netfilter", "dummy", "ifb", "ip6_tunnel", "ip_gre", "ipvlan", "macvlan", "sit", "tun", "vrf", "vxlan", "wireguard",
 		"nf_conntrack_netlink", "nfnetlink_log", "nfnetlink_queue",
 		"nft_chain_nat", "nft_compat", "nft_connlimit", "nft_flow_offload", "nft_hash",
 		"nft_limit", "nft_log", "nft_masq", "nft_nat", "nft_numgen", "nft_objref", "nft_queue", "nft_quota", "nft_redir", "nft_reject_inet",

@@ -56,7 +56,8 @@ type Speaker struct {
 	originate  []Origin
 	life       *life // nil while there is no process that answers
 	restarting bool
-	losses     map[string]string // why sessions went down last, by address
+	losses     map[string]string    // why sessions went down last, by address
+	resets     map[string]time.Time // when Reset ended them last
 	process    Process
 	kill       func() error // of process
 }
@@ -65,7 +66,7 @@ type Speaker struct {
 // its start. restarting says that the routes of an earlier life are still in the
 // kernel, so peers may go on using us meanwhile.
 func New(o Options, c Config, originate []Origin, restarting bool) *Speaker {
-	return &Speaker{opts: o, config: c.clone(), originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), losses: map[string]string{}}
+	return &Speaker{opts: o, config: c.clone(), originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), losses: map[string]string{}, resets: map[string]time.Time{}}
 }
 
 // Configure gives the speaker another configuration, by difference: it may be called
@@ -251,9 +252,14 @@ func (s *Speaker) noteLoss(p *api.PeerState) {
 		return
 	}
 	s.mu.Lock()
-	s.losses[p.GetNeighborAddress()] = disconnectReason(p)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if time.Since(s.resets[p.GetNeighborAddress()]) > resetEcho { // Else Reset has said why.
+		s.losses[p.GetNeighborAddress()] = disconnectReason(p)
+	}
 }
+
+// resetEcho is how long after a Reset an event may be about that.
+const resetEcho = 2 * time.Second
 
 // isLoss tells an end from a beginning.
 func isLoss(p *api.PeerState) bool {
@@ -283,6 +289,9 @@ func (s *Speaker) Originate(ctx context.Context, origins []Origin) error {
 func (s *Speaker) Reset(ctx context.Context, peer netip.Addr, reason string) error {
 	s.mu.Lock()
 	l := s.life
+	if l != nil {
+		s.losses[peer.String()], s.resets[peer.String()] = reason, time.Now()
+	}
 	s.mu.Unlock()
 	if l == nil {
 		return ErrAway

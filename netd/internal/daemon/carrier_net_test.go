@@ -14,7 +14,8 @@ import (
 // cut after the first, and returns how many were sent and how many did not arrive.
 func (s *site) oneWay(from, to string, seconds int, cut func()) (sent, lost int) {
 	s.Helper()
-	arrived, err := s.gw[to].StartInPod("pod-"+to, "arrived-"+to, "tcpdump", "-i", "eth0", "-n", "-l", "--immediate-mode", "-Z", "root",
+	run := fmt.Sprint(time.Now().UnixNano())
+	arrived, err := s.gw[to].StartInPod("pod-"+to, "arrived-"+run, "tcpdump", "-i", "eth0", "-n", "-l", "--immediate-mode", "-Z", "root",
 		"icmp[icmptype] == icmp-echo and src "+s.pod[from])
 	s.must(err)
 	within(s.T, 10*time.Second, "tcpdump to listen", func(context.Context) error {
@@ -24,7 +25,7 @@ func (s *site) oneWay(from, to string, seconds int, cut func()) (sent, lost int)
 		return nil
 	})
 	sent = 1000 * seconds
-	ping, err := s.gw[from].StartInPod("pod-"+from, "ping-"+from, "ping", "-q", "-i", "0.001", "-c", fmt.Sprint(sent), "-W", "1", s.pod[to])
+	ping, err := s.gw[from].StartInPod("pod-"+from, "ping-"+run, "ping", "-q", "-i", "0.001", "-c", fmt.Sprint(sent), "-W", "1", s.pod[to])
 	s.must(err)
 	within(s.T, 10*time.Second, "the first packets to arrive", func(context.Context) error {
 		if n := strings.Count(arrived.Tail(1<<30), "echo request"); n < 500 {

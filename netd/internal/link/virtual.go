@@ -116,9 +116,10 @@ func (u Uplink) makeVLAN(k Kernel, links []rtnl.Link, i int, parent rtnl.Link) (
 	return true, errors.Join(append(errs, k.AddVLAN(u.Name, mark, parent.Index, u.VLAN.ID))...)
 }
 
-// makeRoom removes what has the uplink's name, if netd has made it.
+// makeRoom removes what has the uplink's name, if netd has made it; or the kernel: with
+// its module comes a bond0 that nobody has asked for.
 func (u Uplink) makeRoom(k Kernel, links []rtnl.Link, i int) error {
-	if i < 0 || links[i].Alias != mark {
+	if i < 0 || links[i].Alias != mark && (links[i].Kind != "bond" || links[i].Up) {
 		return nil
 	}
 	return k.DeleteLink(u.Name)
