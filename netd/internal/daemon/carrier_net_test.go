@@ -45,7 +45,10 @@ func (s *site) oneWay(from, to string, seconds int, cut func()) (sent, lost int)
 		return nil
 	})
 	arrived.Stop()
-	return sent, sent - got
+	if lost = sent - got; lost > sent/2 {
+		s.Errorf("%d of %d packets lost: that is BGP's hold time, not the event", lost, sent)
+	}
+	return sent, lost
 }
 
 // An uplink that loses its carrier costs the packets of a few milliseconds, natively
