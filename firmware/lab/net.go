@@ -117,10 +117,23 @@ func output(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
+// PIDs are the processes in the host's network.
+func (h *Host) PIDs(ctx context.Context) ([]int, error) {
+	out, err := output(ctx, "ip", "netns", "pids", h.Netns())
+	var pids []int
+	for _, f := range strings.Fields(out) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
+}
+
 // stopTimeout bounds the orderly end of a process.
 const stopTimeout = 10 * time.Second
 
-// Close ends the lab's processes, the youngest first, and removes its hosts.
+// Close ends the lab's processes, the youngest first and then what they left running,
+// and removes its hosts.
 func (n *Net) Close() error {
 	n.mu.Lock()
 	procs, hosts := n.procs, n.hosts
@@ -131,7 +144,12 @@ func (n *Net) Close() error {
 	}
 	var errs []error
 	for _, h := range hosts {
-		_, err := output(context.Background(), "ip", "netns", "del", h.Netns())
+		left, err := h.PIDs(context.Background())
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		errs = append(errs, err)
+		_, err = output(context.Background(), "ip", "netns", "del", h.Netns())
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
