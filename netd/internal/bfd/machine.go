@@ -2,9 +2,13 @@ package bfd
 
 import "time"
 
-// slow is the least interval between packets of a session that is not Up
-// (RFC 5880 section 6.8.3).
-const slow = time.Second
+const (
+	// slow is the least interval between packets of a session that is not Up
+	// (RFC 5880 section 6.8.3).
+	slow = time.Second
+	// grace is how long a session that the peer began anew may take to be Up again.
+	grace = 3 * slow
+)
 
 // Timers are what this end offers and asks for.
 type Timers struct {
@@ -42,7 +46,10 @@ type machine struct {
 	// failed is when the session went from Up to Down, until it is Up again or the
 	// peer says that Down is meant.
 	failed time.Time
-	flaps  int
+	// renewed is when the peer began an Up session anew, which is no failure if it is
+	// Up again within grace; else zero.
+	renewed time.Time
+	flaps   int
 }
 
 // far is the peer's end.
@@ -106,6 +113,7 @@ func (m *machine) negotiate() {
 // receive takes a packet that is meant for this session and passed the checks of
 // parse; at is when it arrived. (RFC 5880 section 6.8.6)
 func (m *machine) receive(p packet, at time.Time) []packet {
+	renewed := p.state == Down && p.diag == DiagNone && m.far.discr != 0 && p.mine != m.far.discr
 	m.far = far{
 		state: p.state, diag: p.diag, discr: p.mine, minTx: p.minTx, minRx: p.minRx, multiplier: p.multiplier, demand: p.demand,
 	}
@@ -116,7 +124,12 @@ func (m *machine) receive(p packet, at time.Time) []packet {
 		}
 	}
 	var out []packet
-	if m.step(p.state, at) {
+	if was := m.state; m.step(p.state, at) {
+		if was == Up && renewed {
+			// Its BFD was started again, or told another address (FRR, when BGP is
+			// Established): it forgot us, and misses nothing.
+			m.failed, m.renewed = time.Time{}, at
+		}
 		// What is new is told at once (section 6.8.7).
 		out = append(out, m.periodic(at))
 	}
@@ -132,7 +145,7 @@ func (m *machine) receive(p packet, at time.Time) []packet {
 func (m *machine) step(far State, now time.Time) bool {
 	switch {
 	case far == AdminDown:
-		m.failed = time.Time{}
+		m.failed, m.renewed = time.Time{}, time.Time{}
 		if m.state == Down {
 			return false
 		}
@@ -155,7 +168,7 @@ func (m *machine) enter(s State, d Diag, now time.Time) {
 	m.state, m.diag, m.since = s, d, now
 	switch {
 	case s == Up:
-		m.failed = time.Time{}
+		m.failed, m.renewed = time.Time{}, time.Time{}
 		m.negotiate()
 	case was == Up:
 		m.failed = now
@@ -173,6 +186,9 @@ func (m *machine) tick(now, read time.Time) []packet {
 			m.enter(Down, DiagTimeExpired, now)
 			return []packet{m.periodic(now)}
 		}
+	}
+	if end := m.renewed.Add(grace); !m.renewed.IsZero() && !read.Before(end) {
+		m.failed, m.renewed = m.renewed, time.Time{}
 	}
 	if at := m.sendAt(); !at.IsZero() && !now.Before(at) {
 		return []packet{m.periodic(now)}

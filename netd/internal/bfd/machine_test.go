@@ -261,3 +261,37 @@ func TestTwoMachines(t *testing.T) {
 		t.Errorf("a sent %d packets", sent)
 	}
 }
+
+// A session that the peer begins anew is no failure, unless it stays away; one that
+// it goes on with, and that it says has failed, is.
+func TestRenewed(t *testing.T) {
+	anew := packet{state: Down, mine: 3, multiplier: 3, minTx: time.Second, minRx: time.Second}
+	old, failed := anew, anew
+	old.mine, failed.diag = 2, DiagTimeExpired
+	for name, p := range map[string]packet{"old": old, "failed": failed} {
+		m := newMachine(Up)
+		if m.receive(p, begun()); m.failed.IsZero() || m.state != Down {
+			t.Errorf("%s: %s, failed %v", name, m.state, m.failed)
+		}
+	}
+	at := begun().Add(time.Second)
+	for _, returns := range []bool{true, false} {
+		m := newMachine(Up)
+		m.receive(anew, at)
+		if m.state != Down || !m.failed.IsZero() {
+			t.Fatalf("%s, failed %v", m.state, m.failed)
+		}
+		end := at.Add(grace)
+		if returns {
+			m.receive(from(Init), end.Add(-time.Millisecond))
+		}
+		m.tick(end.Add(-1), end.Add(-1))
+		if !m.failed.IsZero() {
+			t.Errorf("returns %v: a failure before its time", returns)
+		}
+		m.tick(end, end)
+		if want := map[bool]time.Time{true: {}, false: at}[returns]; returns != (m.state == Up) || m.failed != want {
+			t.Errorf("returns %v: %s, failed %v, want %v", returns, m.state, m.failed, want)
+		}
+	}
+}
