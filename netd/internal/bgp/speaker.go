@@ -284,8 +284,8 @@ func (s *Speaker) Originate(ctx context.Context, origins []Origin) error {
 
 // Reset ends the peer's session with a NOTIFICATION, and what the peer has told is
 // forgotten at once: after one (unlike after a hold timer) GoBGP keeps nothing for a
-// graceful restart. Only a session that is Established may be reset: GoBGP would
-// keep the NOTIFICATION for the next one.
+// graceful restart. Only a session that is Established is reset: GoBGP would keep the
+// NOTIFICATION for the next one.
 func (s *Speaker) Reset(ctx context.Context, peer netip.Addr, reason string) error {
 	s.mu.Lock()
 	l := s.life
@@ -295,6 +295,19 @@ func (s *Speaker) Reset(ctx context.Context, peer netip.Addr, reason string) err
 	s.mu.Unlock()
 	if l == nil {
 		return ErrAway
+	}
+	// The peer may have ended the session for the same reason at the same moment.
+	established := false
+	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
+		return l.client.ListPeer(ctx, &api.ListPeerRequest{Address: peer.String()})
+	}, func(r *api.ListPeerResponse) {
+		established = r.Peer.GetState().GetSessionState() == api.PeerState_SESSION_STATE_ESTABLISHED
+	})
+	if err != nil {
+		return fmt.Errorf("look at the session with %s: %w", peer, err)
+	}
+	if !established {
+		return nil
 	}
 	if _, err := l.client.ResetPeer(ctx, &api.ResetPeerRequest{Address: peer.String(), Communication: reason}); err != nil {
 		return fmt.Errorf("reset the session with %s: %w", peer, err)
