@@ -34,6 +34,9 @@ const (
 	// settleDeadline bounds the wait for peers after a start of the speaker,
 	// during which learned routes that are in the kernel are not touched.
 	settleDeadline = 15 * time.Second
+	// settlePause is how long after the last End-of-RIB to wait for what it was the end
+	// of: FRR sends it a second before the routes (its coalesce-time).
+	settlePause = 2 * time.Second
 	// gatherPause lets a burst of events be answered once.
 	gatherPause = 10 * time.Millisecond
 )
@@ -72,6 +75,7 @@ type Daemon struct {
 	paths    []bfd.Status         // to the peers that have BFD
 	reset    map[string]time.Time // by peer: the failure for which its session was reset
 	dark     map[string]time.Time // by uplink without carrier: since when
+	toldAll  time.Time            // when the last peer sent its End-of-RIB; zero if one has not
 	settled  bool
 	guard    policy.Rules
 	flaps    map[string]uint64 // by peer: how often its session was lost

@@ -134,9 +134,16 @@ func (d *Daemon) listen(ctx context.Context) error {
 	d.logPeers(d.snapshot.Peers, snap.Peers)
 	d.countFlaps(d.snapshot.Peers, snap.Peers)
 	d.snapshot = snap
-	if !d.settled && (snap.Settled() || time.Since(snap.Started) > settleDeadline) {
+	switch {
+	case !snap.Settled():
+		d.toldAll = time.Time{}
+	case d.toldAll.IsZero():
+		d.toldAll = time.Now()
+	}
+	all := !d.toldAll.IsZero() && time.Since(d.toldAll) > settlePause
+	if !d.settled && (all || time.Since(snap.Started) > settleDeadline) {
 		d.settled = true
-		d.opts.Log.Info("peers have told what they know", "all", snap.Settled())
+		d.opts.Log.Info("peers have told what they know", "all", all)
 	}
 	return nil
 }
