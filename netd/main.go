@@ -15,6 +15,7 @@ import (
 
 	"netd/containers"
 	"netd/firmware/boot"
+	"netd/netd/internal/bfd"
 	"netd/netd/internal/bgp"
 	"netd/netd/internal/cli"
 	"netd/netd/internal/daemon"
@@ -41,7 +42,9 @@ func run(args []string) int {
 	case "run":
 		err = runAgent(ctx, rest)
 	case "bgp":
-		err = runSpeaker(ctx, rest)
+		err = runChild(role, rest, func(socket string) error { return bgp.Serve(ctx, socket, os.Stderr) })
+	case "bfd":
+		err = runChild(role, rest, func(socket string) error { return bfd.Serve(ctx, socket) })
 	case "containerd":
 		err = runContainerd(ctx, rest)
 	default:
@@ -116,14 +119,15 @@ func runAgent(ctx context.Context, args []string) error {
 	return daemon.Run(ctx, o)
 }
 
-func runSpeaker(ctx context.Context, args []string) error {
+// runChild is a role that serves the agent on a socket.
+func runChild(role string, args []string, serve func(socket string) error) error {
 	var socket string
-	if err := flags("bgp", args, func(fs *flag.FlagSet) {
-		fs.StringVar(&socket, "socket", "/run/netd/bgp/bgp.sock", "`path` of GoBGP's API")
+	if err := flags(role, args, func(fs *flag.FlagSet) {
+		fs.StringVar(&socket, "socket", daemon.ChildSocket(daemon.DefaultRunDir, role), "`path` for the agent")
 	}); err != nil {
 		return err
 	}
-	return bgp.Serve(ctx, socket, os.Stderr)
+	return serve(socket)
 }
 
 func runContainerd(ctx context.Context, args []string) error {

@@ -249,7 +249,9 @@ func (m *machine) periodic(now time.Time) packet {
 
 func (m *machine) packet() packet {
 	return packet{
-		diag: m.diag, state: m.state, poll: m.polling, multiplier: m.timers.Multiplier,
+		// The process of this session is not the control plane's, which may come and go
+		// without it (RFC 5882 section 4.3).
+		diag: m.diag, state: m.state, poll: m.polling, plane: true, multiplier: m.timers.Multiplier,
 		mine: m.discr, yours: m.far.discr, minTx: m.minTx, minRx: m.minRx,
 	}
 }

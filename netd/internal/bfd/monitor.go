@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -61,7 +60,7 @@ type Monitor struct {
 	mu       sync.Mutex // guards what follows
 	wanted   []Session
 	renew    bool // wanted is new
-	bell     int  // an eventfd that wakes the thread; -1 when Run is over
+	bell     int  // an eventfd that wakes Run; -1 when Run is over
 	statuses []Status
 	problem  error
 }
@@ -87,7 +86,7 @@ func (m *Monitor) Set(sessions []Session) {
 	m.ring()
 }
 
-// ring wakes the thread.
+// ring wakes Run.
 func (m *Monitor) ring() {
 	if m.bell >= 0 {
 		_, _ = unix.Write(m.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full only if it rings already
@@ -113,17 +112,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 		m.ring()
 	})
 	defer stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// The thread ends with this goroutine, so that its priority is no one else's.
-		runtime.LockOSThread()
-		// Keepalives must go out in time on a box whose CPUs are all busy. Without
-		// the privilege (in tests) it works as well as it can.
-		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
-		(&runner{m: m, ears: map[ear]*hearing{}}).run(ctx)
-	}()
-	<-done
+	(&runner{m: m, ears: map[ear]*hearing{}}).run(ctx)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_ = unix.Close(m.bell)
@@ -154,7 +143,7 @@ type hearing struct {
 	read time.Time
 }
 
-// runner is what the thread owns.
+// runner is what the one goroutine owns.
 type runner struct {
 	m       *Monitor
 	voices  []*voice

@@ -127,6 +127,7 @@ Roles (a gateway starts them itself):
   netd run [--config FILE]          the agent: links, pods, routes, BGP
   netd containerd                   containerd's server, with what pods need
   netd bgp --socket PATH            the BGP speaker, a child of netd run
+  netd bfd --socket PATH            the BFD sessions, which go on while netd run restarts
 
 netd VERB --help tells more. Exit status: 0 done, 1 failed, 2 wrong usage.
 `)

@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 
 	"netd/netd/config"
@@ -12,34 +14,59 @@ import (
 	"netd/netd/internal/link"
 )
 
+// findPaths takes over the BFD sessions of an earlier life, which went on. A loss
+// that they tell of is not ours to answer by a reset of a session that is new.
+func (d *Daemon) findPaths() error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find own program: %w", err)
+	}
+	socket := ChildSocket(d.opts.RunDir, "bfd")
+	d.bfd = bfd.Connect(bfd.Options{Program: program, Args: []string{"bfd", "--socket", socket}, Socket: socket, Log: d.opts.Log})
+	d.paths, _ = d.bfd.Statuses() // The error is reported by the first round.
+	for _, s := range d.lostPeers() {
+		d.reset[s.Peer] = s.Failed
+	}
+	return nil
+}
+
+// runPaths keeps the BFD sessions until ctx ends. They go on over a restart of the
+// agent, for as long as peers keep its routes.
+func (d *Daemon) runPaths(ctx context.Context) error {
+	err := d.bfd.Run(ctx)
+	if errors.Is(context.Cause(ctx), bgp.ErrLeave) {
+		d.bfd.Leave()
+	}
+	return err
+}
+
 // watchPaths makes the BFD sessions those of the configuration's peers, and takes
 // over what they say.
 func (d *Daemon) watchPaths() error {
 	var sessions []bfd.Session
-	for _, p := range d.peers() {
-		sessions = d.appendPath(sessions, p, true)
+	for _, p := range slices.Concat(d.peers(), d.config.BGP.GatewayPeers) {
+		sessions = d.appendPath(sessions, p)
 	}
-	for _, p := range d.config.BGP.GatewayPeers {
-		sessions = d.appendPath(sessions, p, false)
-	}
-	d.bfd.Set(sessions)
+	d.bfd.Set(sessions, d.config.BGP.RestartTime)
 	return d.readPaths()
 }
 
 // appendPath appends a peer's session, if it is to have one. Once it has one, a lost
 // link or address does not change it: the loss is what it is there to notice.
-func (d *Daemon) appendPath(sessions []bfd.Session, p config.Peer, tor bool) []bfd.Session {
-	if p.BFD == nil || d.orders.obeyed(p).Shutdown {
+func (d *Daemon) appendPath(sessions []bfd.Session, p config.Peer) []bfd.Session {
+	if p.BFD == nil || p.NoSession || d.orders.obeyed(p).Shutdown {
 		return sessions
 	}
-	single := tor || d.onSubnet(p.Address)
 	s := bfd.Session{
-		Peer: p.Name, Local: d.localFor(p.Address), Remote: p.Address, Multihop: !single,
+		Peer: p.Name, Local: p.Source, Remote: p.Address, Multihop: d.isFar(p),
 		Timers: bfd.Timers{MinTx: p.BFD.MinTx, MinRx: p.BFD.MinRx, Multiplier: uint8(p.BFD.Multiplier)},
 	}
-	before := slices.IndexFunc(d.paths, func(b bfd.Status) bool { return b.Peer == p.Name && b.Remote == p.Address })
-	if before >= 0 && (!s.Local.IsValid() || !d.onSubnet(p.Address)) {
-		if was := d.paths[before]; !was.Multihop || !s.Local.IsValid() {
+	if !s.Local.IsValid() {
+		s.Local = d.localFor(p.Address)
+	}
+	if i := slices.IndexFunc(d.paths, func(b bfd.Status) bool { return b.Peer == p.Name && b.Remote == p.Address }); i >= 0 {
+		was, gateway := d.paths[i], p.Type == config.TypeGateway
+		if lost := !d.onSubnet(p.Address) && !p.Address.IsLinkLocalUnicast(); lost && !was.Multihop && (gateway || !s.Multihop) || !s.Local.IsValid() {
 			s.Local, s.Multihop = was.Local, was.Multihop
 		}
 	}
@@ -47,6 +74,15 @@ func (d *Daemon) appendPath(sessions []bfd.Session, p config.Peer, tor bool) []b
 		return sessions // No address yet.
 	}
 	return append(sessions, s)
+}
+
+// isFar tells whether a session is of several hops: between gateways by subnet, with
+// others as BIRD and FRR have it, to whom all iBGP is.
+func (d *Daemon) isFar(p config.Peer) bool {
+	if p.Type == config.TypeGateway {
+		return !d.onSubnet(p.Address)
+	}
+	return p.Multihop > 1 || p.AS == d.config.BGP.AS
 }
 
 // onSubnet tells whether an uplink has an address in the peer's subnet.
@@ -64,7 +100,7 @@ func (d *Daemon) readPaths() error {
 		lost := i >= 0 && !d.paths[i].Failed.IsZero()
 		up := i >= 0 && d.paths[i].State == bfd.Up
 		switch {
-		case !s.Failed.IsZero() && (!lost || d.paths[i].Failed != s.Failed):
+		case !s.Failed.IsZero() && (!lost || !d.paths[i].Failed.Equal(s.Failed)):
 			d.opts.Log.Warn("BFD: peer lost", "peer", s.Peer, "address", s.Remote, "reason", s.Reason)
 		case s.State == bfd.Up && !up:
 			d.opts.Log.Info("BFD: peer is up", "peer", s.Peer, "address", s.Remote, "multihop", s.Multihop)

@@ -57,7 +57,7 @@ type Daemon struct {
 
 	speaker *bgp.Speaker // nil until this gateway has an address
 	mute    time.Time    // since when it has not answered; zero if it has
-	bfd     *bfd.Monitor
+	bfd     *bfd.Client
 	wake    chan struct{}
 	jobs    chan func() // work for the loop
 	// start runs a task beside the loop until it is stopped, or all ends.
@@ -140,7 +140,7 @@ func open(o Options, l loaded) (*Daemon, error) {
 	if d.kernel, err = rtnl.Open(); err != nil {
 		return nil, err
 	}
-	if d.bfd, err = bfd.New(); err != nil {
+	if err := d.findPaths(); err != nil {
 		return nil, err
 	}
 	if err := d.applyGuard(); err != nil {
@@ -204,7 +204,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	d.start(func(ctx context.Context) error {
 		return api.Serve(ctx, listener, gateway{d}, d.metrics.Handler(), d.opts.Log)
 	})
-	for _, task := range []func(context.Context) error{d.watch, d.hangups, d.runtime.Run, d.bfd.Run, d.loop} {
+	for _, task := range []func(context.Context) error{d.watch, d.hangups, d.runtime.Run, d.runPaths, d.loop} {
 		d.start(task)
 	}
 	err = tasks.Wait()

@@ -11,6 +11,9 @@ import (
 	"netd/netd/internal/bgp"
 )
 
+// ChildSocket is where a role that is a child of the agent serves it.
+func ChildSocket(runDir, role string) string { return filepath.Join(runDir, role, role+".sock") }
+
 // newSpeaker makes the speaker; it is not started yet.
 func (d *Daemon) newSpeaker(restarting bool) (*bgp.Speaker, error) {
 	program, err := os.Executable()
@@ -21,7 +24,7 @@ func (d *Daemon) newSpeaker(restarting bool) (*bgp.Speaker, error) {
 	if err != nil {
 		d.opts.Log.Error("peers", "err", err)
 	}
-	socket := filepath.Join(d.opts.RunDir, "bgp", "bgp.sock")
+	socket := ChildSocket(d.opts.RunDir, "bgp")
 	return bgp.New(bgp.Options{
 		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: d.opts.Log,
 	}, c, d.origins(), restarting), nil

@@ -1,0 +1,145 @@
+//go:build net
+
+package daemon_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"netd/netd/internal/api"
+	"netd/netd/internal/bfd"
+)
+
+// watchedSite is two gateways behind two ToRs, with BFD on each session and nothing
+// special on the ToRs: BIRD's "bfd on", FRR's "neighbor … bfd". gw-a's is FRR or BIRD.
+func watchedSite(t *testing.T, frr bool) *site {
+	t.Helper()
+	s := newSite(t, "tor-only.toml")
+	example, err := os.ReadFile(s.config)
+	s.must(err)
+	timers := `, bfd = true }`
+	watched := strings.NewReplacer("as = 65001 }", "as = 65001"+timers, "as = 65002 }", "as = 65002"+timers).Replace(string(example))
+	s.config = filepath.Join(s.net.Dir, "watched.toml")
+	s.must(os.WriteFile(s.config, []byte(watched), 0o644))
+	s.tor("tor1", "10.0.1.1/24")
+	s.tor("tor2", "10.0.2.1/24")
+	s.fabric("tor1", "tor2")
+	on := func(b torBird) string {
+		return strings.NewReplacer("bfd graceful;", "bfd on;", "interval 150 ms", "interval 300 ms").Replace(b.String())
+	}
+	if frr {
+		_, err := s.hosts["tor1"].FRR(t.Context(), map[string]string{"bfdd": "", "bgpd": `router bgp 65001
+ bgp router-id 10.0.1.1
+ no bgp ebgp-requires-policy
+ neighbor 10.0.1.11 remote-as 65101
+ neighbor 10.0.1.11 timers 3 9
+ neighbor 10.0.1.11 timers connect 1
+ neighbor 10.0.1.11 bfd 3 300 300
+ neighbor 10.0.12.2 remote-as 65002
+ neighbor 10.0.12.2 timers connect 1
+exit
+`})
+		s.must(err)
+	} else {
+		s.bird("tor1", on(torBird{
+			id: "10.0.1.1", as: "65001", fabric: "10.0.12.1 10.0.12.2 65002", export: podsOnly,
+			gateways: map[string]string{"10.0.1.11": "65101"},
+		}))
+	}
+	s.bird("tor2", on(torBird{
+		id: "10.0.2.1", as: "65002", fabric: "10.0.12.2 10.0.12.1 65001", export: podsOnly,
+		gateways: map[string]string{"10.0.2.13": "65103"},
+	}))
+	s.gateway("gw-a", "tor1")
+	s.gateway("gw-c", "tor2")
+	s.converged()
+	within(t, time.Minute, "BFD on both gateways", func(ctx context.Context) error {
+		return errors.Join(s.watched(ctx, "gw-a"), s.watched(ctx, "gw-c"))
+	})
+	return s
+}
+
+// watched tells whether all BFD sessions of a gateway are Up at both ends.
+func (s *site) watched(ctx context.Context, gw string) error {
+	var peers []api.Peer
+	err := s.gw[gw].JSON(ctx, &peers, "peers")
+	for _, p := range peers {
+		if p.BFD == nil || p.BFD.State != "Up" || p.BFD.RemoteState != "Up" {
+			err = errors.Join(err, fmt.Errorf("%s: %s: %+v", gw, p.Name, p.BFD))
+		}
+	}
+	return err
+}
+
+// bfdProcess is the one on the gateway.
+func (s *site) bfdProcess(gw string) int {
+	s.Helper()
+	pids, err := s.hosts[gw].PIDs(s.Context())
+	s.must(err)
+	for _, pid := range pids {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if strings.Contains(string(status), fmt.Sprintf("\nUid:\t%d\t", bfd.UID)) {
+			return pid
+		}
+	}
+	s.Fatalf("no BFD process on %s among %d", gw, pids)
+	return 0
+}
+
+// killed kills the agent of gw-a three times in a row under a flow of 100 packets a
+// second in each direction, with the BFD process if all is set, and starts it again
+// after a while; it returns what was lost.
+func (s *site) killed(all bool) (lost int) {
+	s.Helper()
+	stops := []func() (int, int){s.flow("gw-a", "gw-c"), s.flow("gw-c", "gw-a")}
+	for range 3 {
+		process := s.bfdProcess("gw-a")
+		s.must(s.gw["gw-a"].Signal(syscall.SIGKILL))
+		if all {
+			s.must(syscall.Kill(process, syscall.SIGKILL))
+		}
+		<-s.gw["gw-a"].Done()
+		<-time.After(time.Second) // longer than the detection time: what is lost by it is lost
+		s.must(s.gw["gw-a"].Restart(s.Context()))
+		within(s.T, time.Minute, "all sessions of gw-a", s.gw["gw-a"].Established)
+		within(s.T, time.Minute, "BFD on gw-a", func(ctx context.Context) error { return s.watched(ctx, "gw-a") })
+		if again := s.bfdProcess("gw-a"); (again == process) == all {
+			s.Errorf("the BFD process was %d, is %d", process, again)
+		}
+	}
+	for i, stop := range stops {
+		sent, l := stop()
+		s.Logf("flow %d: %d of %d packets lost at 100/s or more", i, l, sent)
+		lost += l
+	}
+	return lost
+}
+
+// The agent's sudden death costs no packet, with ToRs that watch it by BFD and know
+// nothing of its restarts.
+func TestKilledWithBFD(t *testing.T) {
+	for _, frr := range []bool{false, true} {
+		t.Run(map[bool]string{false: "BIRD", true: "FRR"}[frr], func(t *testing.T) {
+			s := watchedSite(t, frr)
+			if lost := s.killed(false); lost > 0 {
+				t.Errorf("%d packets lost", lost)
+			}
+		})
+	}
+}
+
+// If BFD dies with the agent, BIRD drops its routes: the test above detects. (FRR ends
+// BFD when BGP ends.)
+func TestKilledWithoutBFD(t *testing.T) {
+	s := watchedSite(t, false)
+	if lost := s.killed(true); lost == 0 {
+		t.Error("no packet is lost")
+	}
+}
