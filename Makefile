@@ -12,7 +12,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 programs = $(addprefix bin/$(1)/,netd stage1 runc)
 go-build = CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench bench-routing clean FORCE
+.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench bench-routing soak clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -56,15 +56,19 @@ test-board: build build/images/amd64/web.tar build/images/arm64/web.tar ## tests
 
 check: deps ## formatting and vet, for every tier
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -d $$(git ls-files '*.go'); exit 1; }
-	go vet ./... && go vet -tags net ./... && go vet -tags vm ./... && go vet -tags board ./... && go vet -tags 'net bench' ./netd/internal/route
+	go vet ./... && go vet -tags net ./... && go vet -tags vm ./... && go vet -tags board ./... && go vet -tags 'net bench' ./netd/internal/route ./netd/internal/bfd && go vet -tags 'net soak' ./netd/internal/bfd
 
 bench: deps $(call programs,amd64) build/images/amd64/web.tar bin/bench/guest bin/bench/ctr ## ratios against named peers, measured in one run (root): JSON=FILE keeps all
 	go run ./firmware/bench --version $(VERSION) $(if $(JSON),--json $(JSON))
 	CGO_ENABLED=0 go test -tags 'net bench' -count=1 -run TestRatios -v ./netd/internal/route
+	CGO_ENABLED=0 go test -tags 'net bench' -count=1 -run TestDetection -v ./netd/internal/bfd
 	$(MAKE) bench-routing
 
 bench-routing: deps bin/vmrun bin/amd64/netd bin/bench/routing ## of it the routing beside BIRD and FRR: QUICK=1, JSON=FILE gets -routing in its name (root)
 	bin/bench/routing $(if $(QUICK),--quick) $(if $(JSON),--json $(basename $(JSON))-routing.json)
+
+soak: deps bin/amd64/netd ## ten minutes of BFD at 50 ms × 3 on busy CPUs: what each end sent, and any false alarm (root)
+	CGO_ENABLED=0 go test -tags 'net soak' -count=1 -timeout 20m -run TestSoak -v ./netd/internal/bfd
 
 clean: ## remove what was built; the cache of packages stays
 	rm -rf bin build

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"regexp"
 	"runtime"
 	"strings"
@@ -368,36 +367,4 @@ func heardFrom(t *testing.T, h *lab.Host) uint32 {
 		t.Fatal(err)
 	}
 	return d
-}
-
-// TestBusy: no false alarm with twice as many busy processes as CPUs.
-func TestBusy(t *testing.T) {
-	ownnet.Run(t, func(t *testing.T) {
-		_, tor := newToR(t)
-		bird(t, tor, birdConfig(100, "10.0.1.11"))
-		m, _ := start(t, session(100))
-		until(t, m, "a session", func(s Status) bool { return s.State == Up && s.RemoteState == Up })
-		for range 2 * runtime.NumCPU() {
-			cmd := exec.Command("sh", "-c", "while :; do :; done")
-			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-		}
-		watched := time.NewTimer(10 * time.Second)
-		for {
-			select {
-			case <-watched.C:
-				if s := until(t, m, "the end", func(Status) bool { return true }); s.Flaps > 0 || s.State != Up {
-					t.Errorf("under load: %+v", s)
-				}
-				return
-			case <-m.Changed():
-				if s := until(t, m, "a look", func(Status) bool { return true }); s.Flaps > 0 {
-					t.Fatalf("under load: %+v", s)
-				}
-			}
-		}
-	})
 }

@@ -50,6 +50,16 @@ func newAgent(t *testing.T, dir string, linger time.Duration, sessions ...Sessio
 	return a
 }
 
+// open755 lets the process' user into a test's folder.
+func open755(t *testing.T, dir string) {
+	t.Helper()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // process is the pid of the only BFD process of this process namespace; 0 if there
 // is none.
 func process(t *testing.T) int {
@@ -97,11 +107,7 @@ func TestProcess(t *testing.T) {
 		_, tor := newToR(t)
 		b := bird(t, tor, birdConfig(300, "10.0.1.11"))
 		dir := t.TempDir()
-		for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
-			if err := os.Chmod(d, 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
+		open755(t, dir)
 		first := newAgent(t, dir, time.Minute, session(300))
 		first.until("Up", is(Up))
 		pid := process(t)
