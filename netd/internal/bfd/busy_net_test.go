@@ -3,8 +3,12 @@
 package bfd
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -49,6 +53,12 @@ func busy(t *testing.T, during time.Duration) {
 	t.Logf("%s with %d busy processes on %d CPUs", during, 2*runtime.NumCPU(), runtime.NumCPU())
 	t.Logf("netd: %s; over the detection time of %s: %d; alarms: %d", ours, detection, ours.over(detection), alarms)
 	t.Logf("BIRD: %s; over the detection time of %s: %d; alarms: %d", birds, detection, birds.over(detection), itsAlarms)
+	// What has a real-time priority must use little, whatever comes.
+	if used := cpuTime(t, process(t)); used > during/10 {
+		t.Errorf("the BFD process used %s of CPU", used)
+	} else {
+		t.Logf("the BFD process used %s of CPU", used)
+	}
 	if len(ours) < int(during/(80*time.Millisecond)) {
 		t.Errorf("too few packets were seen")
 	}
@@ -58,4 +68,21 @@ func busy(t *testing.T, during time.Duration) {
 	if alarms > birds.over(detection)+itsAlarms {
 		t.Errorf("%d alarms, but BIRD was silent %d times and gave %d itself: %+v", alarms, birds.over(detection), itsAlarms, all[0])
 	}
+}
+
+// cpuTime is what a process has used (proc_pid_stat(5), in ticks of 10 ms).
+func cpuTime(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	f := strings.Fields(rest)           // from field 3
+	user, errU := strconv.Atoi(f[14-3]) // utime
+	kernel, errK := strconv.Atoi(f[15-3])
+	if err := errors.Join(errU, errK); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(user+kernel) * 10 * time.Millisecond
 }

@@ -78,6 +78,17 @@ func (s *site) watched(ctx context.Context, gw string) error {
 	return err
 }
 
+// losses counts how often a gateway has lost BFD.
+func (s *site) losses(gw string) (n int) {
+	s.Helper()
+	var peers []api.Peer
+	s.must(s.gw[gw].JSON(s.Context(), &peers, "peers"))
+	for _, p := range peers {
+		n += p.BFD.Flaps
+	}
+	return n
+}
+
 // bfdProcess is the one on the gateway.
 func (s *site) bfdProcess(gw string) int {
 	s.Helper()
@@ -128,8 +139,16 @@ func TestKilledWithBFD(t *testing.T) {
 	for _, frr := range []bool{false, true} {
 		t.Run(map[bool]string{false: "BIRD", true: "FRR"}[frr], func(t *testing.T) {
 			s := watchedSite(t, frr)
-			if lost := s.killed(false); lost > 0 {
-				t.Errorf("%d packets lost", lost)
+			for attempt := 1; ; attempt++ {
+				before := s.losses("gw-c")
+				lost := s.killed(false)
+				if lost == 0 {
+					return
+				}
+				// A machine that gives a ToR no CPU for 900 ms proves nothing.
+				if stalled := s.losses("gw-c") > before; !stalled || attempt == 3 {
+					t.Fatalf("%d packets lost", lost)
+				}
 			}
 		})
 	}
