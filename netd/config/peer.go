@@ -85,6 +85,8 @@ type Range struct {
 	Name   string
 	Prefix netip.Prefix
 	Session
+	// BFD is nil if the sessions' paths are not watched.
+	BFD *BFD
 }
 
 type rawSession struct {
@@ -126,6 +128,7 @@ type rawRange struct {
 	name   val[string]
 	prefix val[netip.Prefix]
 	rawSession
+	bfd *rawBFD // nil: none
 }
 
 // shutdown is true or why.
@@ -182,6 +185,7 @@ func (b *rawBGP) readRange(t *table) rawRange {
 		name:       required(t, "name", hostName("rack-7")),
 		prefix:     required(t, "prefix", peerPrefix("10.0.7.0/24")),
 		rawSession: b.readSession(t, "65107"),
+		bfd:        readBFD(t),
 	}
 	r.kind = withDefault(t, "type", oneOf(TypeToR, TypeReflector, TypeGateway), TypeGateway)
 	r.readMultihop(t)
@@ -413,7 +417,7 @@ func configPeers(raw []rawPeer) []Peer {
 func configRanges(raw []rawRange) []Range {
 	var rs []Range
 	for _, r := range raw {
-		rs = append(rs, Range{Name: r.name.v, Prefix: r.prefix.v, Session: r.rawSession.config()})
+		rs = append(rs, Range{Name: r.name.v, Prefix: r.prefix.v, Session: r.rawSession.config(), BFD: r.bfd.config()})
 	}
 	return rs
 }
@@ -447,10 +451,14 @@ func printPeers(p func(string, ...any), key string, peers []Peer) {
 			p("type = %s", quote(string(r.Type)))
 		}
 		printSession(p, r.Session)
-		if b := r.BFD; b != nil {
-			p("bfd = { min-tx = %s, min-rx = %s, multiplier = %d }",
-				quote(plainMilliseconds(b.MinTx)), quote(plainMilliseconds(b.MinRx)), b.Multiplier)
-		}
+		printBFD(p, r.BFD)
+	}
+}
+
+func printBFD(p func(string, ...any), b *BFD) {
+	if b != nil {
+		p("bfd = { min-tx = %s, min-rx = %s, multiplier = %d }",
+			quote(plainMilliseconds(b.MinTx)), quote(plainMilliseconds(b.MinRx)), b.Multiplier)
 	}
 }
 
@@ -459,6 +467,7 @@ func printRanges(p func(string, ...any), ranges []Range) {
 		p("\n[[bgp.range]]\nname = %s\nprefix = %s\ntype = %s\nreflector-client = %t",
 			quote(r.Name), quote(r.Prefix.String()), quote(string(r.Type)), r.ReflectorClient)
 		printSession(p, r.Session)
+		printBFD(p, r.BFD)
 	}
 }
 

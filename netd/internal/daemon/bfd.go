@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"netd/netd/config"
 	"netd/netd/internal/bfd"
@@ -44,11 +45,34 @@ func (d *Daemon) runPaths(ctx context.Context) error {
 // over what they say.
 func (d *Daemon) watchPaths() error {
 	var sessions []bfd.Session
-	for _, p := range slices.Concat(d.peers(), d.config.BGP.GatewayPeers) {
+	for _, p := range slices.Concat(d.peers(), d.config.BGP.GatewayPeers, d.rangePeers()) {
 		sessions = d.appendPath(sessions, p)
 	}
 	d.bfd.Set(sessions, d.config.BGP.RestartTime)
 	return d.readPaths()
+}
+
+// rangePeers are the peers of ranges that are there, or whose BFD sessions are an
+// earlier life's: until they have connected, these go on.
+func (d *Daemon) rangePeers() []config.Peer {
+	var peers []config.Peer
+	for _, r := range d.config.BGP.Ranges {
+		add := func(name string, address netip.Addr) {
+			peers = append(peers, config.Peer{Name: name, Address: address, Session: r.Session, BFD: r.BFD})
+		}
+		for _, p := range d.snapshot.Peers {
+			if p.Range == r.Name {
+				add(p.Name, p.Address)
+			}
+		}
+		for _, s := range d.paths {
+			known := slices.ContainsFunc(peers, func(p config.Peer) bool { return p.Name == s.Peer })
+			if !d.settled && !known && strings.HasPrefix(s.Peer, r.Name+"[") && r.Prefix.Contains(s.Remote) {
+				add(s.Peer, s.Remote)
+			}
+		}
+	}
+	return peers
 }
 
 // appendPath appends a peer's session, if it is to have one. Once it has one, a lost

@@ -162,3 +162,61 @@ func TestKilledWithoutBFD(t *testing.T) {
 		t.Error("no packet is lost")
 	}
 }
+
+// A peer of a range has BFD as soon as it is there, also while the agent restarts, and
+// is lost by it.
+func TestRangeWithBFD(t *testing.T) {
+	s := newSite(t, "tor-only.toml")
+	s.config = filepath.Join(s.net.Dir, "range.toml")
+	s.must(os.WriteFile(s.config, []byte(`schema = 1
+[gateway]
+name = "gw-a"
+[[uplink]]
+name = "uplink0"
+match = { name = "eth0" }
+address = ["10.0.1.11/24"]
+[bgp]
+as = 65101
+[[bgp.range]]
+name = "tors"
+prefix = "10.0.1.0/29"
+type = "tor"
+as = 65001
+bfd = true
+[[pool]]
+name = "pods"
+prefix = "10.64.0.0/16"
+block = "10.64.1.0/26"
+encapsulation = "never"
+`), 0o644))
+	s.tor("tor1", "10.0.1.1/24")
+	s.bird("tor1", strings.NewReplacer("bfd graceful;", "bfd on; debug { events };", "interval 150 ms", "interval 300 ms").Replace(torBird{
+		id: "10.0.1.1", as: "65001", export: podsOnly, gateways: map[string]string{"10.0.1.11": "65101"},
+	}.String()))
+	s.gateway("gw-a", "tor1")
+	is := func(what string, established bool) {
+		t.Helper()
+		within(t, time.Minute, what, func(ctx context.Context) error {
+			var peers []api.Peer
+			if err := s.gw["gw-a"].JSON(ctx, &peers, "peers"); err != nil {
+				return err
+			}
+			up := len(peers) == 1 && peers[0].Name == "tors[10.0.1.1]" && peers[0].State == "Established" && peers[0].BFD != nil && peers[0].BFD.State == "Up"
+			if up != established {
+				return fmt.Errorf("%+v", peers)
+			}
+			return nil
+		})
+	}
+	is("the peer", true)
+	process := s.bfdProcess("gw-a")
+	s.restart("gw-a", syscall.SIGTERM, binary(t))
+	is("the peer again", true)
+	if again := s.bfdProcess("gw-a"); again != process {
+		t.Errorf("the BFD process was %d, is %d", process, again)
+	}
+	s.must(s.birds["tor1"].Signal(syscall.SIGSTOP))
+	is("its loss", false)
+	s.must(s.birds["tor1"].Signal(syscall.SIGCONT))
+	is("its return", true)
+}
