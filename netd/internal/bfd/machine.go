@@ -41,6 +41,7 @@ type machine struct {
 	sent   time.Time // the last periodic packet
 	spread float64   // its jitter, in [0, 1)
 	heard  time.Time // the last good packet; zero if none within a detection time
+	apart  bool      // the peer's BFD is not bound to its control plane, as it said last
 
 	since time.Time // of state
 	// failed is when the session went from Up to Down, until it is Up again or the
@@ -117,7 +118,7 @@ func (m *machine) receive(p packet, at time.Time) []packet {
 	m.far = far{
 		state: p.state, diag: p.diag, discr: p.mine, minTx: p.minTx, minRx: p.minRx, multiplier: p.multiplier, demand: p.demand,
 	}
-	m.heard = at
+	m.heard, m.apart = at, p.plane
 	if m.polling && p.final {
 		if m.polling, m.pollAgain = m.pollAgain, false; !m.polling {
 			m.txNow, m.rxNow = m.minTx, m.minRx

@@ -46,6 +46,9 @@ type Status struct {
 	Failed time.Time
 	// RemoteState is what the peer said last.
 	RemoteState State
+	// Independent: the peer's BFD does not share the fate of its control plane, as it
+	// said last (the C bit, RFC 5882 section 4.3).
+	Independent bool
 	// Transmit is the interval between our packets, less jitter; Detect is the
 	// silence that is taken for a failure, 0 if the peer was never heard.
 	Transmit, Detect time.Duration
@@ -413,7 +416,7 @@ func text(err error) string {
 func (v *voice) status() Status {
 	s := Status{
 		Session: v.Session, State: v.state, Since: v.since, Failed: v.failed, Flaps: v.flaps,
-		Reason: v.diag.String(), RemoteState: v.far.state, Transmit: v.interval(),
+		Reason: v.diag.String(), RemoteState: v.far.state, Independent: v.apart, Transmit: v.interval(),
 	}
 	if !v.heard.IsZero() {
 		s.Detect = v.detection()

@@ -125,6 +125,9 @@ func (d *Daemon) readPaths() error {
 		up := i >= 0 && d.paths[i].State == bfd.Up
 		switch {
 		case !s.Failed.IsZero() && (!lost || !d.paths[i].Failed.Equal(s.Failed)):
+			if d.excuse(s) {
+				break
+			}
 			d.opts.Log.Warn("BFD: peer lost", "peer", s.Peer, "address", s.Remote, "reason", s.Reason)
 		case s.State == bfd.Up && !up:
 			d.opts.Log.Info("BFD: peer is up", "peer", s.Peer, "address", s.Remote, "multihop", s.Multihop)
@@ -134,6 +137,20 @@ func (d *Daemon) readPaths() error {
 	}
 	d.paths = now
 	return err
+}
+
+// excuse tells whether a loss is not one of the path. A peer that restarts gracefully
+// ends its BGP first, and its BFD with it unless that is independent; its kernel
+// forwards on, and its paths are kept for its restart time (RFC 5882 section 4.3.2). One
+// that dies or is cut off says nothing: its BGP is Established when BFD is lost.
+func (d *Daemon) excuse(s bfd.Status) bool {
+	restarts := slices.ContainsFunc(d.snapshot.Paths, func(p bgp.Path) bool { return p.Peer == s.Peer && p.Stale })
+	if s.Independent || !restarts {
+		return false
+	}
+	d.opts.Log.Info("BFD: peer restarts; what it told is kept", "peer", s.Peer, "address", s.Remote)
+	d.excused[s.Peer] = s.Failed
+	return true
 }
 
 // pathsChanged answers a change at once: the routes first, from what is known of
@@ -155,9 +172,11 @@ func (d *Daemon) pathsChanged(ctx context.Context) {
 	}
 }
 
-// lostPeers are the peers that BFD has lost.
+// lostPeers are the peers that BFD has lost, and that are not excused.
 func (d *Daemon) lostPeers() []bfd.Status {
-	return slices.DeleteFunc(slices.Clone(d.paths), func(s bfd.Status) bool { return s.Failed.IsZero() })
+	return slices.DeleteFunc(slices.Clone(d.paths), func(s bfd.Status) bool {
+		return s.Failed.IsZero() || d.excused[s.Peer].Equal(s.Failed)
+	})
 }
 
 // resetLost resets the BGP session of each peer that was lost, once: its hold time

@@ -32,7 +32,7 @@ func watchedSite(t *testing.T, frr bool) *site {
 	s.tor("tor2", "10.0.2.1/24")
 	s.fabric("tor1", "tor2")
 	on := func(b torBird) string {
-		return strings.NewReplacer("bfd graceful;", "bfd on;", "interval 150 ms", "interval 300 ms").Replace(b.String())
+		return strings.NewReplacer("bfd graceful;", "bfd on;", "bgp any {", "bgp any { graceful restart on;", "interval 150 ms", "interval 300 ms").Replace(b.String())
 	}
 	if frr {
 		_, err := s.hosts["tor1"].FRR(t.Context(), map[string]string{"bfdd": "", "bgpd": `router bgp 65001
@@ -161,6 +161,27 @@ func TestKilledWithoutBFD(t *testing.T) {
 	if lost := s.killed(true); lost == 0 {
 		t.Error("no packet is lost")
 	}
+}
+
+// A ToR whose BIRD dies takes its BGP and then its BFD along, which share its fate; its
+// kernel forwards on, and so does the gateway's, as graceful restart has it.
+func TestToRRestartsWithBFD(t *testing.T) {
+	s := watchedSite(t, false)
+	stop := s.flow("gw-a", "gw-c")
+	s.must(s.birds["tor1"].Signal(syscall.SIGKILL))
+	within(t, time.Minute, "BFD to end", func(ctx context.Context) error {
+		if s.watched(ctx, "gw-a") == nil {
+			return errors.New("it is Up")
+		}
+		return nil
+	})
+	<-time.After(time.Second)
+	sent, lost := stop()
+	t.Logf("%d of %d packets lost at 100/s or more", lost, sent)
+	if lost > 0 {
+		t.Errorf("%d packets lost", lost)
+	}
+	s.explains("gw-a", "10.64.3.0/26", "native via 10.0.1.1 dev uplink0")
 }
 
 // A peer of a range has BFD as soon as it is there, also while the agent restarts, and

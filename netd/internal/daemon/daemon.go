@@ -75,6 +75,7 @@ type Daemon struct {
 	paths    []bfd.Status         // to the peers that have BFD
 	reset    map[string]time.Time // by peer: the failure for which its session was reset
 	dark     map[string]time.Time // by uplink without carrier: since when
+	excused  map[string]time.Time // by peer: the failure that is its restart's
 	toldAll  time.Time            // when the last peer sent its End-of-RIB; zero if one has not
 	settled  bool
 	guard    policy.Rules
@@ -132,8 +133,8 @@ func open(o Options, l loaded) (*Daemon, error) {
 	d := &Daemon{
 		opts: o, loaded: l, config: l.config, ports: o.loadPorts(), started: time.Now(),
 		wake: make(chan struct{}, 1), jobs: make(chan func()),
-		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{}, leasing: map[string]leasing{}, reset: map[string]time.Time{},
-		dark: map[string]time.Time{},
+		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{}, leasing: map[string]leasing{},
+		reset: map[string]time.Time{}, dark: map[string]time.Time{}, excused: map[string]time.Time{},
 	}
 	d.metrics = metrics.New(o.Version, gateway{d}.scrape)
 	var err error
