@@ -45,11 +45,13 @@ type Result struct {
 	Held int
 	// NextHops are the operations on next-hop objects.
 	NextHops int
+	// Refused are those of Added, Replaced and Deleted that the kernel refused.
+	Refused int
 }
 
 // Changed tells whether anything was done.
 func (r Result) Changed() bool {
-	return r.Added+r.Replaced+r.Moved+r.Deleted+r.NextHops > 0
+	return r.Added+r.Replaced+r.Moved+r.Deleted+r.NextHops > r.Refused
 }
 
 // Options of Apply.
@@ -276,9 +278,9 @@ func (r *round) write() {
 	r.refuse(refused)
 	r.res.NextHops += len(groups) + len(moves)
 	r.done(r.fib.Write(groups))
-	r.done(r.fib.Write(before))
+	r.res.Refused += r.done(r.fib.Write(before))
 	r.done(r.fib.MoveNextHops(moves))
-	r.done(r.fib.Write(after))
+	r.res.Refused += r.done(r.fib.Write(after))
 }
 
 // refuse reports routes that could not even be tried. The routes of one next hop
@@ -301,12 +303,15 @@ func (r *round) refuse(jobs []*job) {
 	}
 }
 
-func (r *round) done(errs []error) {
+// done notes what was refused, and returns how much.
+func (r *round) done(errs []error) (refused int) {
 	for _, err := range errs {
 		if err != nil {
 			r.errs, r.unsure = append(r.errs, err), true
+			refused++
 		}
 	}
+	return refused
 }
 
 // sweep removes routes, and then the next-hop objects of ours that nobody refers
@@ -314,7 +319,7 @@ func (r *round) done(errs []error) {
 // wait for the next round.
 func (r *round) sweep(deletions []rtnl.Change) {
 	r.res.Deleted += len(deletions)
-	r.done(r.fib.Write(deletions))
+	r.res.Refused += r.done(r.fib.Write(deletions))
 	if r.unsure {
 		return
 	}

@@ -23,6 +23,7 @@ type fakeFIB struct {
 	readErr error
 	hopsErr error
 	changed func() // called after each change, if not nil
+	refused netip.Prefix
 }
 
 func (k *fakeFIB) Links() ([]rtnl.Link, error) { return k.links, nil }
@@ -52,6 +53,8 @@ func (k *fakeFIB) Write(changes []rtnl.Change) []error {
 		}
 		k.log = append(k.log, c.String())
 		switch _, there := k.hops[hopID(c)]; {
+		case c.Route != nil && c.Route.Prefix == k.refused:
+			errs[i] = fmt.Errorf("%s: Invalid source address", c)
 		case c.Route != nil:
 			k.drop(*c.Route)
 			if c.Do != rtnl.Delete {
@@ -276,6 +279,24 @@ func TestApplyRefusedHop(t *testing.T) {
 	i := slices.IndexFunc(fib.routes, func(r rtnl.Route) bool { return r.Prefix == pfx("10.64.3.0/26") })
 	if group := fib.hops[fib.routes[i].NextHop].Group; res.Changed() || len(group) != 1 || fib.hops[group[0]].Gateway != ip("10.0.1.1") {
 		t.Errorf("a bad one of two: %+v, %v, want the route with the good one", res, fib.hops)
+	}
+}
+
+// A route that the kernel refuses again and again changes nothing each time, and uses
+// up no next-hop objects; when the kernel takes it, it is there.
+func TestApplyRefusedRoute(t *testing.T) {
+	f, fib := lab(), newFIB()
+	f.Paths = []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
+	fib.refused = pfx("10.64.3.0/26")
+	for i, want := range []Result{{Added: 2, NextHops: 2, Refused: 1}, {Added: 1, Refused: 1}, {Added: 1, Refused: 1}} {
+		res, err := Apply(fib, Plan(f), Options{})
+		if err == nil || !strings.Contains(err.Error(), "10.64.3.0/26") || res != want || res.Changed() != (i == 0) {
+			t.Errorf("round %d: %+v, %v, want %+v", i, res, err, want)
+		}
+	}
+	fib.refused = netip.Prefix{}
+	if res, err := Apply(fib, Plan(f), Options{}); err != nil || res != (Result{Added: 1}) || len(fib.hops) != 2 {
+		t.Errorf("once it is taken: %+v, %v, %d objects, want one route and two objects", res, err, len(fib.hops))
 	}
 }
 

@@ -228,12 +228,27 @@ func (o *objects) assign(f *fate) (created *rtnl.NextHop) {
 			continue
 		}
 		if f.fresh == 0 {
+			f.fresh = o.idle(f)
+		}
+		if f.fresh == 0 {
 			n := o.add(rtnl.NextHop{Group: f.group})
 			created, f.fresh = &n, n.ID
 		}
+		o.owner[f.fresh] = f
 		j.want.NextHop = f.fresh
 	}
 	return created
+}
+
+// idle finds a group that nobody owns and that is as the fate wants it: one that was
+// made for routes that the kernel then refused.
+func (o *objects) idle(f *fate) (id uint32) {
+	for other := range o.all {
+		if o.owner[other] == nil && (id == 0 || other < id) && o.leads(other, f) {
+			id = other
+		}
+	}
+	return id
 }
 
 // moves tells whether a group is about to get other members.
