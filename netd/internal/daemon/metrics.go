@@ -58,7 +58,7 @@ func residentMemory(pid int) uint64 {
 
 // countRoutes counts what a round did to the kernel's routes.
 func (d *Daemon) countRoutes(r route.Result) {
-	for op, n := range map[string]int{"added": r.Added, "replaced": r.Replaced, "moved": r.Moved, "deleted": r.Deleted, "nexthop": r.NextHops} {
+	for op, n := range map[string]int{"added": r.Added, "replaced": r.Replaced, "moved": r.Moved, "deleted": r.Deleted, "nexthop": r.NextHops, "refused": r.Refused} {
 		d.metrics.Operations(op, n)
 	}
 }

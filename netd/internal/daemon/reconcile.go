@@ -171,7 +171,7 @@ func (d *Daemon) program() (route.Result, error) {
 	res, err := route.Apply(d.kernel, d.plan, route.Options{Hold: d.holding(), Lost: d.lostHops(facts.Down)})
 	d.countRoutes(res)
 	if res.Changed() {
-		d.opts.Log.Info("routes", "added", res.Added, "replaced", res.Replaced, "moved", res.Moved, "deleted", res.Deleted, "held", res.Held)
+		d.opts.Log.Info("routes", "added", res.Added, "replaced", res.Replaced, "moved", res.Moved, "deleted", res.Deleted, "held", res.Held, "refused", res.Refused)
 	}
 	return res, err
 }
