@@ -47,7 +47,12 @@ func TestDualStack(t *testing.T) {
 			}
 			within(t, time.Minute, "the session", gw.Established)
 		}
-		restart(string(four) + pool6)
+		if err := os.WriteFile(config, append(four, pool6...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := gw.Ask(t.Context(), "reload"); err != nil || !strings.Contains(out, "pods6") {
+			t.Fatalf("reload with an IPv6 pool: %s %v", out, err)
+		}
 		within(t, time.Minute, "the old pod's second address", says(gw, "10.64.1.0 2001:db8:64:1::1 ", "pods"))
 		if out, err := gw.Ask(t.Context(), "pod", "add", "new"); err != nil || !strings.Contains(out, "new 10.64.1.1 2001:db8:64:1::2 dev pod") {
 			t.Fatalf("pod add with both families: %s %v", out, err)
