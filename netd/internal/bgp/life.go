@@ -25,6 +25,7 @@ type life struct {
 	client     api.GoBgpServiceClient
 	started    time.Time
 	restarting bool // its first peers may be told that our routes were kept
+	kept       bool // they were; it never changes
 
 	config     Config // that is in force as a whole
 	filters    *filters
@@ -45,7 +46,7 @@ type rangeOf struct {
 
 func newLife(client api.GoBgpServiceClient, restarting bool) *life {
 	return &life{
-		client: client, started: time.Now(), restarting: restarting,
+		client: client, started: time.Now(), restarting: restarting, kept: restarting,
 		peers: map[netip.Addr]*api.Peer{}, ranges: map[string]rangeOf{}, retries: map[netip.Addr]time.Time{}, ended: map[netip.Addr]time.Time{},
 	}
 }

@@ -35,6 +35,9 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		if !ok {
 			return
 		}
+		// When both ends have just begun, GoBGP does not wait for the peer's End-of-RIB,
+		// but says that it had it.
+		p.EndOfRIB = p.EndOfRIB && !(l.kept && begins(r.Peer))
 		if limited(r.Peer.GetState()) {
 			p.Reason = s.limited(ctx, l, config, p.Address)
 		} else if p.Reason == "" {

@@ -97,6 +97,17 @@ func told(p filter.Peer, s Session, originated []Origin) []netip.Prefix {
 	return list
 }
 
+// begins tells whether the peer said that it had just begun itself (RFC 4724 section
+// 3, the R bit; FRR says so for two minutes).
+func begins(p *api.Peer) bool {
+	return slices.ContainsFunc(p.GetState().GetRemoteCap(), func(c *api.Capability) bool {
+		return c.GetGracefulRestart().GetFlags()&restartState != 0
+	})
+}
+
+// restartState is the R bit among the capability's four flags.
+const restartState = 0x8
+
 // speaks tells whether the peer has announced a family; one that announces none
 // speaks IPv4 unicast (RFC 4760 section 8).
 func speaks(p *api.Peer, family *api.Family) bool {

@@ -83,6 +83,21 @@ func TestPeerState(t *testing.T) {
 	}
 }
 
+func TestBegins(t *testing.T) {
+	for flags, want := range map[uint32]bool{0: false, 4: false, 8: true, 12: true} {
+		p := &api.Peer{State: &api.PeerState{RemoteCap: []*api.Capability{
+			{Cap: &api.Capability_RouteRefresh{}},
+			{Cap: &api.Capability_GracefulRestart{GracefulRestart: &api.GracefulRestartCapability{Flags: flags}}},
+		}}}
+		if got := begins(p); got != want {
+			t.Errorf("flags %#x: %v, want %v", flags, got, want)
+		}
+	}
+	if begins(&api.Peer{}) {
+		t.Error("a peer without the capability")
+	}
+}
+
 func TestSettled(t *testing.T) {
 	up := PeerState{State: "Established", EndOfRIB: true}
 	for want, snapshots := range map[bool][]Snapshot{
