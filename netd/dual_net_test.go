@@ -95,6 +95,17 @@ func TestDualStack(t *testing.T) {
 		if changes := m.Changes(t); len(changes) > 0 {
 			t.Errorf("a restart changed:\n%s", strings.Join(changes, "\n"))
 		}
+		// Somebody bounces a pod's link; the slow repair brings back what that took away.
+		for line := range strings.Lines(w.must(t, w.gw, "ip -br link show type veth")) {
+			if link, _, _ := strings.Cut(line, "@"); strings.HasPrefix(link, "pod") {
+				w.must(t, w.gw, "ip link set "+link+" down")
+				w.must(t, w.gw, "ip link set "+link+" up")
+			}
+		}
+		within(t, time.Minute, "the bounced pods to reach each other", func(ctx context.Context) error {
+			_, err := gw.InPod(ctx, "old", "ping", "-c", "1", "-W", "1", "2001:db8:64:1::2")
+			return err
+		})
 		begin, _, _ := strings.Cut(string(four), "[[pool]]")
 		restart(begin + pool6)
 		within(t, time.Minute, "the pods of IPv6 alone", func(ctx context.Context) error {

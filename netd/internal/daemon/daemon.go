@@ -323,6 +323,7 @@ func (d *Daemon) serveJobs(ctx context.Context, repair <-chan time.Time) bool {
 // repair looks after what no event tells of.
 func (d *Daemon) repair() {
 	d.repairGuard()
+	d.mendPods()
 	if d.store != nil {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -104,6 +105,20 @@ func (d *Daemon) fitPods() error {
 		d.netsMTU = mtu
 	}
 	return errors.Join(errs...)
+}
+
+// mendPods makes whole what somebody has damaged on the host's side.
+func (d *Daemon) mendPods() {
+	damaged, err := d.pods.Damaged(slices.Collect(maps.Values(d.podNets)))
+	if err != nil {
+		d.opts.Log.Error("look at the pods' links", "err", err)
+	}
+	for _, p := range damaged {
+		d.opts.Log.Warn("pod's link is damaged; mending it", "pod", p.Name, "link", p.Link)
+		if _, err := d.pods.Ensure(pod.Spec{Name: p.Name, Addresses: p.Addresses, MTU: d.podMTU()}); err != nil {
+			d.opts.Log.Error("mend a pod's link", "pod", p.Name, "err", err)
+		}
+	}
 }
 
 func (d *Daemon) removePod(name string) error {

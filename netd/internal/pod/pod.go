@@ -284,6 +284,29 @@ func (m *Manager) List() ([]Pod, error) {
 	return pods, nil
 }
 
+// Damaged returns those of the pods whose link on the host is not as Ensure leaves
+// it: who takes a link down takes its IPv6 address away for good, say.
+func (m *Manager) Damaged(pods []Pod) ([]Pod, error) {
+	links, err := m.host.Links()
+	if err != nil {
+		return nil, err
+	}
+	gateways, err := m.host.Holders(Gateway6())
+	if err != nil {
+		return nil, err
+	}
+	up := map[string]rtnl.Link{}
+	for _, l := range links {
+		if l.Up {
+			up[l.Name] = l
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(pods), func(p Pod) bool {
+		l, ok := up[p.Link]
+		return ok && (gateways[l.Index] || !slices.ContainsFunc(p.Addresses, netip.Addr.Is6))
+	}), nil
+}
+
 // addressesIn reads a pod's addresses from its namespace.
 func addressesIn(netns string) ([]netip.Addr, error) {
 	in, err := rtnl.OpenAt(netns)

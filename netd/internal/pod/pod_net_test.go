@@ -143,9 +143,22 @@ func TestEnsureTwice(t *testing.T) {
 		if err != nil || len(list) != 1 || !list[0].Equal(p) {
 			t.Errorf("list: %+v, %v, want %+v", list, err, p)
 		}
+		damaged := func(want ...pod.Pod) {
+			t.Helper()
+			got, err := m.Damaged([]pod.Pod{p})
+			if err != nil || !slices.EqualFunc(got, want, pod.Pod.Equal) {
+				t.Errorf("damaged: %+v, %v, want %+v", got, err, want)
+			}
+		}
+		damaged()
+		ownnet.Command(t, "ip link set "+p.Link+" down")
+		damaged(p)
+		ownnet.Command(t, "ip link set "+p.Link+" up")
+		damaged(p) // fe80::1 is gone.
 		spec.MTU = 1380
 		ensure(t, m, spec)
 		expectWhole(t, p, 1380)
+		damaged()
 		// A family goes, and the other; and comes back.
 		for _, addresses := range [][]netip.Addr{ips("10.64.1.0"), ips("2001:db8:64:1::1"), spec.Addresses} {
 			spec.Addresses = addresses

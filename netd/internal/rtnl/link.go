@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -169,18 +170,32 @@ type Address struct {
 // Addresses lists the addresses of one link, or of all if link is 0, IPv4's first;
 // but not the link-local ones of IPv6, which every link has.
 func (c *Conn) Addresses(link int) ([]Address, error) {
-	list, err := dump("addresses", func() ([]netlink.Addr, error) { return c.h.AddrList(nil, netlink.FAMILY_ALL) })
-	if err != nil {
-		return nil, err
-	}
-	var addresses []Address
-	for _, a := range list {
-		p := fromIPNet(a.IPNet)
-		if (link == 0 || a.LinkIndex == link) && !(p.Addr().Is6() && p.Addr().IsLinkLocalUnicast()) {
-			addresses = append(addresses, Address{p, a.LinkIndex})
+	all, err := c.addresses()
+	return slices.DeleteFunc(all, func(a Address) bool {
+		ip := a.Prefix.Addr()
+		return link != 0 && a.Link != link || ip.Is6() && ip.IsLinkLocalUnicast()
+	}), err
+}
+
+// Holders are the links that have an address.
+func (c *Conn) Holders(ip netip.Addr) (map[int]bool, error) {
+	all, err := c.addresses()
+	holders := map[int]bool{}
+	for _, a := range all {
+		if a.Prefix.Addr() == ip {
+			holders[a.Link] = true
 		}
 	}
-	return addresses, nil
+	return holders, err
+}
+
+func (c *Conn) addresses() ([]Address, error) {
+	list, err := dump("addresses", func() ([]netlink.Addr, error) { return c.h.AddrList(nil, netlink.FAMILY_ALL) })
+	var all []Address
+	for _, a := range list {
+		all = append(all, Address{fromIPNet(a.IPNet), a.LinkIndex})
+	}
+	return all, err
 }
 
 // ReplaceAddress adds an address to a link; one that is there already is left alone.
