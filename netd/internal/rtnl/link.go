@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -170,11 +169,15 @@ type Address struct {
 // Addresses lists the addresses of one link, or of all if link is 0, IPv4's first;
 // but not the link-local ones of IPv6, which every link has.
 func (c *Conn) Addresses(link int) ([]Address, error) {
-	all, err := c.addresses()
-	return slices.DeleteFunc(all, func(a Address) bool {
+	list, err := c.addresses()
+	var all []Address
+	for _, a := range list {
 		ip := a.Prefix.Addr()
-		return link != 0 && a.Link != link || ip.Is6() && ip.IsLinkLocalUnicast()
-	}), err
+		if (link == 0 || a.Link == link) && !(ip.Is6() && ip.IsLinkLocalUnicast()) {
+			all = append(all, a.Address)
+		}
+	}
+	return all, err
 }
 
 // Holders are the links that have an address.
@@ -187,15 +190,6 @@ func (c *Conn) Holders(ip netip.Addr) (map[int]bool, error) {
 		}
 	}
 	return holders, err
-}
-
-func (c *Conn) addresses() ([]Address, error) {
-	list, err := dump("addresses", func() ([]netlink.Addr, error) { return c.h.AddrList(nil, netlink.FAMILY_ALL) })
-	var all []Address
-	for _, a := range list {
-		all = append(all, Address{fromIPNet(a.IPNet), a.LinkIndex})
-	}
-	return all, err
 }
 
 // ReplaceAddress adds an address to a link; one that is there already is left alone.
