@@ -47,7 +47,7 @@ func ranks() map[string]int {
 		"netd/config":          0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
 		"netd/internal/cage": 0, "netd/internal/rawbgp": 0,
 		"netd/internal/link": 1, "netd/internal/pod": 1, "netd/internal/route": 1, "netd/internal/policy": 1,
-		"netd/internal/bgp": 1, "netd/internal/bfd": 1, "netd/internal/api": 1, "netd/internal/metrics": 1,
+		"netd/internal/bgp": 1, "netd/internal/bfd": 1, "netd/internal/radv": 1, "netd/internal/api": 1, "netd/internal/metrics": 1,
 		"netd/internal/daemon": 2, "netd/internal/cli": 2,
 		"netd": 3,
 	}

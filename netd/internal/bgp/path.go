@@ -120,8 +120,10 @@ func unicast(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !reserved && (a.Is4() || !a.IsLinkLocalUnicast())
 }
 
-// nextHop is invalid if the path has none that can be read. From a link-local peer
-// it is the link-local one, if there is one: that is what such peers can reach.
+// nextHop is invalid if the path has none that can be read. GoBGP keeps the first of
+// two IPv6 next hops only, which is not the link-local one, and may be "::". So a
+// link-local peer's next hop is taken to be the peer itself, but for a path that it
+// has only passed on (iBGP).
 func nextHop(p *api.Path, from netip.Addr) netip.Addr {
 	var texts []string
 	for _, a := range p.GetPattrs() {
@@ -137,6 +139,9 @@ func nextHop(p *api.Path, from netip.Addr) netip.Addr {
 			continue
 		}
 		a = a.Unmap()
+		if from.Zone() != "" && (p.GetIsFromExternal() || a == netip.IPv6Unspecified()) {
+			return from
+		}
 		if a.IsLinkLocalUnicast() && a.Is6() && from.Zone() != "" {
 			return a.WithZone(from.Zone())
 		}

@@ -104,16 +104,16 @@ func TestLearned(t *testing.T) {
 			{Prefix: pfx("2001:db8:64::/64"), NextHop: ip("2001:db8::13"), Peer: "gw-c"},
 		}},
 		{"an unnumbered peer's next hop is on its link", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "fe80::1%uplink0", Pattrs: []*api.Attribute{mpReach("2001:db8::1", "fe80::1")}},
+			{NeighborIp: "fe80::1%uplink0", IsFromExternal: true, Pattrs: []*api.Attribute{mpReach("2001:db8::1")}},
 			{NeighborIp: "fe80::1%uplink0", Pattrs: []*api.Attribute{mpReach("fe80::1")}},
-			{NeighborIp: "fe80::1%uplink0", Pattrs: []*api.Attribute{mpReach("::", "fe80::1")}},
+			{NeighborIp: "fe80::1%uplink0", Pattrs: []*api.Attribute{mpReach("::")}},
 			{NeighborIp: "fe80::1%uplink0", Pattrs: []*api.Attribute{mpReach("2001:db8::1")}},
 			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::")}},
 		}}, []Path{
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2"},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2"},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2"},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("2001:db8::1"), Peer: "tor2"},
+			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2", Rank: 1},
+			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2", Rank: 1},
+			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("2001:db8::1"), Peer: "tor2", Rank: 1},
 		}},
 		{"next hops that are no one's", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
 			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("127.0.0.1")}},

@@ -23,6 +23,7 @@ import (
 	"netd/netd/internal/metrics"
 	"netd/netd/internal/pod"
 	"netd/netd/internal/policy"
+	"netd/netd/internal/radv"
 	"netd/netd/internal/route"
 	"netd/netd/internal/rtnl"
 	"netd/netd/internal/store"
@@ -95,6 +96,7 @@ type Daemon struct {
 	announced announced
 	// By uplink: the link-local addresses of the router there, and of our own.
 	routers, linkLocals map[string]netip.Addr
+	radv                *radv.Monitor
 
 	view atomic.Pointer[view] // what the API shows; any goroutine
 }
@@ -141,6 +143,7 @@ func open(o Options, l loaded) (*Daemon, error) {
 	if d.kernel, err = rtnl.Open(); err != nil {
 		return nil, err
 	}
+	d.radv = radv.New(o.Log)
 	if err := d.findPaths(); err != nil {
 		return nil, err
 	}
@@ -205,7 +208,7 @@ func (d *Daemon) run(ctx context.Context) error {
 	d.start(func(ctx context.Context) error {
 		return api.Serve(ctx, listener, gateway{d}, d.metrics.Handler(), d.opts.Log)
 	})
-	for _, task := range []func(context.Context) error{d.watch, d.hangups, d.runtime.Run, d.runPaths, d.loop} {
+	for _, task := range []func(context.Context) error{d.watch, d.hangups, d.runtime.Run, d.runPaths, d.radv.Run, d.loop} {
 		d.start(task)
 	}
 	err = tasks.Wait()
@@ -308,6 +311,7 @@ func (d *Daemon) serveJobs(ctx context.Context, repair <-chan time.Time) bool {
 		d.linksChanged(ctx)
 	case <-d.bfd.Changed():
 		d.pathsChanged(ctx)
+	case <-d.radv.Changed():
 	case <-speaker:
 	case <-settle:
 	case <-d.trial.ends():

@@ -74,8 +74,12 @@ func (d *Daemon) peer(p config.Peer, s bgp.Session) bgp.Peer {
 	if !local.IsValid() {
 		local = d.localFor(p.Address)
 	}
+	other := d.otherFamily(local)
+	if p.Address.IsLinkLocalUnicast() {
+		other = netip.Addr{} // What such a peer can reach is our link-local address (RFC 8950).
+	}
 	return bgp.Peer{
-		Name: p.Name, Address: p.Address, Interface: p.Interface, Local: local, NextHop: d.otherFamily(local),
+		Name: p.Name, Address: p.Address, Interface: p.Interface, Local: local, NextHop: other,
 		Description: p.Description, Shutdown: p.Shutdown, ShutdownMessage: p.ShutdownMessage, Session: s,
 	}
 }

@@ -27,6 +27,7 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	d.followLeases()
 	errs = append(errs, d.followMetrics())
 	errs = append(errs, d.fitPods())
+	d.findRouters()
 	errs = append(errs, d.watchPaths())
 	errs = append(errs, d.followAnnounces())
 	errs = append(errs, d.converse(ctx))
@@ -88,6 +89,9 @@ func (d *Daemon) speak(ctx context.Context) error {
 	if d.config.BGP.AS == 0 || !d.source.IsValid() && !d.source6.IsValid() {
 		return nil
 	}
+	if d.speaker == nil && d.awaitRouters() {
+		return nil
+	}
 	if d.speaker == nil {
 		if err := d.startSpeaker(); err != nil {
 			return err
@@ -135,7 +139,7 @@ func (d *Daemon) listen(ctx context.Context) error {
 	d.countFlaps(d.snapshot.Peers, snap.Peers)
 	d.snapshot = snap
 	switch {
-	case !snap.Settled():
+	case !snap.Settled() || len(d.unheard()) > 0:
 		d.toldAll = time.Time{}
 	case d.toldAll.IsZero():
 		d.toldAll = time.Now()
@@ -157,6 +161,9 @@ func (d *Daemon) logPeers(before, now []bgp.PeerState) {
 			d.opts.Log.Info("peer established", "peer", p.Name, "address", p.Address, "as", p.AS)
 		case !p.Established() && was:
 			d.opts.Log.Warn("peer lost", "peer", p.Name, "address", p.Address, "reason", p.Reason)
+		}
+		if p.Warning != "" && (i < 0 || before[i].Warning == "") {
+			d.opts.Log.Warn("peer", "peer", p.Name, "address", p.Address, "warning", p.Warning)
 		}
 	}
 }

@@ -29,6 +29,7 @@ func (d *Daemon) publishPeers(v *view) {
 			Description: p.Description, Shutdown: p.Shutdown, Warning: p.Warning, Options: options,
 		})
 	}
+	v.peers = append(v.peers, d.unheardPeers()...)
 	v.status.Peers.Total = max(v.status.Peers.Total, d.sessions())
 }
 
