@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,35 +14,6 @@ import (
 	"netd/netd/internal/api"
 	"netd/netd/internal/ownnet"
 )
-
-// unnumberedConfig knows its ToRs by their links alone.
-const unnumberedConfig = `schema = 1
-[gateway]
-name = "gw-a"
-[[uplink]]
-name = "uplink0"
-match = { name = "eth0" }
-address = ["10.0.1.11/24"]
-[[uplink]]
-name = "uplink1"
-match = { name = "eth1" }
-address = ["10.0.2.11/24"]
-[bgp]
-as = 65101
-[[bgp.peer]]
-name = "tor1"
-interface = "uplink0"
-as = 65001
-[[bgp.peer]]
-name = "tor2"
-interface = "uplink1"
-as = 65002
-[[pool]]
-name = "pods"
-prefix = "10.64.0.0/16"
-block = "10.64.1.0/26"
-encapsulation = "never"
-`
 
 // unnumberedFRR is a ToR as it comes: one neighbour, by interface.
 const unnumberedFRR = `router bgp 65001
@@ -93,10 +63,7 @@ func TestUnnumbered(t *testing.T) {
 		if err := errors.Join(n.Wire(ctx, gw, "eth0", tor1, "rack"), n.Wire(ctx, gw, "eth1", tor2, "rack")); err != nil {
 			t.Fatal(err)
 		}
-		file := n.Dir + "/gw-a.toml"
-		if err := os.WriteFile(file, []byte(unnumberedConfig), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		file := root(t) + "/configs/examples/unnumbered.toml"
 		frr, err := tor1.FRR(ctx, map[string]string{"bgpd": unnumberedFRR})
 		if err != nil {
 			t.Fatal(err)
