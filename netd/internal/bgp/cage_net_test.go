@@ -199,7 +199,7 @@ func checkProcess(t *testing.T) {
 		t.Errorf("oom_score_adj %s", got[0])
 	}
 	environment, err := os.ReadFile("/proc/" + pid + "/environ")
-	if err != nil || string(environment) != "GOTRACEBACK=single\x00" {
+	if err != nil || string(environment) != "GOTRACEBACK=single\x00NETD_HINTS=3\x00" {
 		t.Errorf("environment %q, %v", environment, err)
 	}
 	files, err := filepath.Glob("/proc/" + pid + "/fd/*")

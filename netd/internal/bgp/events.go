@@ -23,8 +23,7 @@ func asAgent(ctx context.Context) context.Context {
 }
 
 // events answers the agent's WatchEvent in GoBGP's place; other clients get GoBGP's.
-// GoBGP leaves out why a session went down, which only its own process can learn, and
-// sends each path, of which the agent wants to know only that there is one.
+// GoBGP leaves out why a session went down, which only its own process can learn.
 type events struct {
 	server atomic.Pointer[server.BgpServer] // nil while it is being made
 	heard  *heard
@@ -45,41 +44,32 @@ func (e *events) intercept(service any, stream grpc.ServerStream, info *grpc.Str
 	return e.tell(stream, s)
 }
 
-// tell sends peers' states as they change, and one message for any number of paths.
+// tell sends peers' states as they change.
 func (e *events) tell(stream grpc.ServerStream, s *server.BgpServer) error {
 	ctx := stream.Context()
-	peers, paths := make(chan *api.Peer, 16), make(chan struct{}, 1)
-	poke := func() {
-		select {
-		case paths <- struct{}{}:
-		default:
-		}
-	}
+	peers := make(chan *api.Peer, 16)
 	err := s.WatchEvent(ctx, server.WatchEventMessageCallbacks{
-		OnPathUpdate: func([]*apiutil.Path, time.Time) { poke() },
-		OnPathEor:    func(*apiutil.Path, time.Time) { poke() },
 		OnPeerUpdate: func(p *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
 			select {
 			case peers <- e.loss(p.Peer.State):
 			case <-ctx.Done():
 			}
 		},
-	}, server.WatchPeer(), server.WatchPostUpdate(false, "", ""), server.WatchEor(false))
+	}, server.WatchPeer())
 	if err != nil {
 		return status.Errorf(codes.Aborted, "watch events: %v", err)
 	}
 	for {
-		m := &api.WatchEventResponse{}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case p := <-peers:
-			m.Event = &api.WatchEventResponse_Peer{Peer: &api.WatchEventResponse_PeerEvent{Type: api.WatchEventResponse_PeerEvent_TYPE_STATE, Peer: p}}
-		case <-paths:
-			m.Event = &api.WatchEventResponse_Table{Table: &api.WatchEventResponse_TableEvent{}}
-		}
-		if err := stream.SendMsg(m); err != nil {
-			return err
+			m := &api.WatchEventResponse{Event: &api.WatchEventResponse_Peer{
+				Peer: &api.WatchEventResponse_PeerEvent{Type: api.WatchEventResponse_PeerEvent_TYPE_STATE, Peer: p},
+			}}
+			if err := stream.SendMsg(m); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 func checkLearned(t *testing.T, d *api.Destination, sources map[string]source) {
 	t.Helper()
 	last := 0
-	for i, p := range learned(d, sources) {
+	for i, p := range learned(d, func(n string) (source, bool) { from, ok := sources[n]; return from, ok }) {
 		if !p.Prefix.IsValid() || !p.NextHop.IsValid() || p.NextHop.Is4In6() {
 			t.Errorf("path %d: %+v", i, p)
 		}

@@ -36,6 +36,14 @@ type life struct {
 	own        []filter.Range           // the same, as filters have it
 	retries    map[netip.Addr]time.Time // of sessions that were ended by max-prefixes
 	ended      map[netip.Addr]time.Time // since when sessions are up that have had End-of-RIB
+
+	suspects  chan struct{} // who may have told too many prefixes waits
+	changes   *changes
+	table     map[netip.Prefix][]Path // what was learned, as it was read last
+	tableRead time.Time               // as a whole
+	tableCost time.Duration
+	states    []PeerState // as they were read at peersRead
+	peersRead time.Time
 }
 
 // rangeOf is a range as GoBGP has it.
@@ -48,6 +56,7 @@ func newLife(client api.GoBgpServiceClient, restarting bool) *life {
 	return &life{
 		client: client, started: time.Now(), restarting: restarting, kept: restarting,
 		peers: map[netip.Addr]*api.Peer{}, ranges: map[string]rangeOf{}, retries: map[netip.Addr]time.Time{}, ended: map[netip.Addr]time.Time{},
+		changes: newChanges(), suspects: make(chan struct{}, 1),
 	}
 }
 
@@ -182,7 +191,12 @@ func (l *life) setPeer(ctx context.Context, want *api.Peer, p Peer) error {
 	switch {
 	case have == nil:
 		return l.addPeer(ctx, want, p.Address)
-	case proto.Equal(have, want), l.postpone(want, p.Address):
+	case proto.Equal(have, want):
+		if _, _, session, _ := l.config.who(p.Address); session.MaxPrefixes != p.MaxPrefixes {
+			return l.retry(ctx, p.Address)
+		}
+		return nil
+	case l.postpone(want, p.Address):
 		return nil
 	case want.Conf.AdminDown && !have.Conf.AdminDown:
 		_, err := l.client.DisablePeer(ctx, &api.DisablePeerRequest{Address: p.Address.String(), Communication: p.ShutdownMessage})
@@ -327,18 +341,6 @@ func (l *life) originate(ctx context.Context, origins []Origin) error {
 			return fmt.Errorf("originate %s: %w", o.Prefix, err)
 		}
 		l.sent = append(slices.DeleteFunc(l.sent, func(p Origin) bool { return p.Prefix == o.Prefix }), o)
-	}
-	return nil
-}
-
-// retry lets a session begin again that max-prefixes has ended.
-func (l *life) retry(ctx context.Context, a netip.Addr) error {
-	if _, ok := l.retries[a]; !ok {
-		return nil
-	}
-	delete(l.retries, a)
-	if _, err := l.client.EnablePeer(ctx, &api.EnablePeerRequest{Address: a.String()}); err != nil {
-		return fmt.Errorf("enable peer %s: %w", a, err)
 	}
 	return nil
 }

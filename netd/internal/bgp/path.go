@@ -81,7 +81,7 @@ type source struct {
 }
 
 // learned turns one destination into paths, in BGP's order; our own are left out.
-func learned(d *api.Destination, sources map[string]source) []Path {
+func learned(d *api.Destination, from func(neighbour string) (source, bool)) []Path {
 	prefix, err := netip.ParsePrefix(d.GetPrefix())
 	if err != nil {
 		return nil
@@ -89,7 +89,7 @@ func learned(d *api.Destination, sources map[string]source) []Path {
 	var paths []Path
 	var equals []merit // of the paths that have the last one's rank
 	for _, p := range d.GetPaths() {
-		from, ok := sources[p.GetNeighborIp()]
+		from, ok := from(p.GetNeighborIp())
 		if !ok {
 			continue
 		}

@@ -133,7 +133,7 @@ func TestLearned(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, learned(tt.d, sources), addresses()); diff != "" {
+			if diff := cmp.Diff(tt.want, learned(tt.d, func(n string) (source, bool) { from, ok := sources[n]; return from, ok }), addresses()); diff != "" {
 				t.Errorf("paths (-want +got):\n%s", diff)
 			}
 		})

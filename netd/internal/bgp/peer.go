@@ -120,7 +120,6 @@ func (c Config) afiSafis(s Session) []*api.AfiSafi {
 		af := &api.AfiSafi{
 			Config:            &api.AfiSafiConfig{Family: family, Enabled: true},
 			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: c.RestartTime > 0}},
-			PrefixLimits:      &api.PrefixLimit{Family: family, MaxPrefixes: s.MaxPrefixes},
 		}
 		if c.RestartTime > 0 && c.LongLived > 0 {
 			af.LongLivedGracefulRestart = &api.LongLivedGracefulRestart{Config: &api.LongLivedGracefulRestartConfig{

@@ -32,8 +32,8 @@ func startAndWait(cmd *exec.Cmd) (<-chan error, error) {
 }
 
 // command is the process with its own uid and the one capability that it needs:
-// to listen on a port below 1024.
-func (s *Speaker) command() (*exec.Cmd, *lastWords, error) {
+// to listen on a port below 1024. It writes hints to the pipe.
+func (s *Speaker) command(pipe *os.File) (*exec.Cmd, *lastWords, error) {
 	dir := filepath.Dir(s.opts.Socket)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
@@ -45,7 +45,8 @@ func (s *Speaker) command() (*exec.Cmd, *lastWords, error) {
 	cmd := exec.Command(s.opts.Program, s.opts.Args...)
 	cmd.Stdout, cmd.Stderr = last, last
 	cmd.Dir = "/"
-	cmd.Env = []string{"GOTRACEBACK=single"}
+	cmd.Env = []string{"GOTRACEBACK=single", hintsVariable + "=3"}
+	cmd.ExtraFiles = []*os.File{pipe}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:     true, // Ctrl-C is for the agent, which ends the speaker in order
 		Pdeathsig:   syscall.SIGTERM,

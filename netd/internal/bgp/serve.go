@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 
 	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/server"
@@ -46,7 +47,15 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	told.server.Store(s)
 	go s.Serve()
 	go endOrphans(ctx, s, logger)
-	<-ctx.Done()
+	failed, err := hint(ctx, s)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case err := <-failed:
+		return err
+	}
 	if !errors.Is(context.Cause(ctx), ErrLeave) {
 		// StopBgp would end one session after the other, and withdraw from the peers
 		// that are left what those had told: the clients of a reflector would lose each
@@ -57,6 +66,29 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 		return fmt.Errorf("stop BGP: %w", err)
 	}
 	return nil
+}
+
+// hintsVariable names the descriptor of the pipe for hints.
+const hintsVariable = "NETD_HINTS"
+
+// hint tells the agent what to read again, if it has given us a pipe for that; the
+// channel has the error that ends this.
+func hint(ctx context.Context, s *server.BgpServer) (<-chan error, error) {
+	fd, err := strconv.Atoi(os.Getenv(hintsVariable))
+	if err != nil {
+		return nil, nil // Started by hand.
+	}
+	h := newHints()
+	if err := h.watch(ctx, s); err != nil {
+		return nil, fmt.Errorf("watch GoBGP: %w", err)
+	}
+	failed := make(chan error, 1)
+	go func() {
+		if err := h.tell(ctx, os.NewFile(uintptr(fd), "hints")); ctx.Err() == nil {
+			failed <- err
+		}
+	}()
+	return failed, nil
 }
 
 // bgpPort is where peers listen (RFC 4271 section 8.2.1).

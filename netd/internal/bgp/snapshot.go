@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -15,8 +14,19 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Snapshot reads all that the speaker knows. A snapshot that could not be read
-// to its end is an error, never a shorter one.
+const (
+	// peersPause is how old the sessions' counts may be: GoBGP counts by walking over
+	// all that a peer has told, with everything else at a stand.
+	peersPause = time.Second
+	// The whole table is read again from time to time, whatever the hints said, but
+	// this takes no more than a tableShare-th of the time.
+	tablePause = 30 * time.Second
+	tableShare = 100
+)
+
+// Snapshot is all that the speaker knows. It reads again what the speaker says has
+// changed, and everything if that is not known. What could not be read to its end is
+// an error, never less.
 func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 	s.mu.Lock()
 	l, config, losses := s.life, s.config, maps.Clone(s.losses)
@@ -24,12 +34,44 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		s.mu.Unlock()
 		return Snapshot{}, ErrAway
 	}
-	client, sent := l.client, slices.Clone(l.sent)
+	all, prefixes := l.changes.take()
+	all = all || time.Since(l.tableRead) > max(tablePause, tableShare*l.tableCost)
+	counted := !all && time.Since(l.peersRead) < peersPause
+	sent, read := slices.Clone(l.sent), l.peersRead
+	if !counted {
+		l.peersRead = time.Now()
+	}
 	s.mu.Unlock()
 	snap := Snapshot{Started: l.started, configured: len(config.Peers)}
-	sources := map[string]source{}
+	err := error(nil)
+	if counted {
+		if len(prefixes) > 0 {
+			time.AfterFunc(time.Until(read.Add(peersPause)), s.wake)
+		}
+	} else {
+		err = s.readPeers(ctx, l, config, sent, losses)
+	}
+	if err == nil {
+		err = l.read(ctx, config, all, prefixes)
+	}
+	if err != nil {
+		s.mu.Lock()
+		l.changes.all = true
+		s.mu.Unlock()
+		return Snapshot{}, err
+	}
+	snap.Peers = l.states
+	for _, paths := range l.table {
+		snap.Paths = append(snap.Paths, paths...)
+	}
+	return snap, nil
+}
+
+// readPeers reads the states of all sessions.
+func (s *Speaker) readPeers(ctx context.Context, l *life, config Config, sent []Origin, losses map[string]string) error {
+	var states []PeerState
 	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
-		return client.ListPeer(ctx, &api.ListPeerRequest{})
+		return l.client.ListPeer(ctx, &api.ListPeerRequest{})
 	}, func(r *api.ListPeerResponse) {
 		p, ok := config.peerState(r.Peer, sent)
 		if !ok {
@@ -44,48 +86,14 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 			p.Reason = losses[p.Address.String()]
 		}
 		p.EndOfRIB = s.noteEnd(l, p)
-		sources[p.Address.String()] = source{p.Name, p.Address}
-		snap.Peers = append(snap.Peers, p)
+		states = append(states, p)
 	})
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("list peers: %w", err)
+		return fmt.Errorf("list peers: %w", err)
 	}
-	slices.SortFunc(snap.Peers, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
-	for _, family := range []*api.Family{ipv4(), ipv6()} {
-		err = receive(func() (grpc.ServerStreamingClient[api.ListPathResponse], error) {
-			return client.ListPath(ctx, &api.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: family})
-		}, func(r *api.ListPathResponse) {
-			for _, p := range learned(r.Destination, sources) {
-				p.Rule = config.admits(p.Prefix)
-				snap.Paths = append(snap.Paths, p)
-			}
-		})
-		if err != nil {
-			return Snapshot{}, fmt.Errorf("list paths: %w", err)
-		}
-	}
-	return snap, nil
-}
-
-// limited says what becomes of a session that max-prefixes has ended, and sees to
-// it that it is tried again.
-func (s *Speaker) limited(ctx context.Context, l *life, c Config, a netip.Addr) string {
-	_, _, session, _ := c.who(a)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.losses[a.String()] = tooMany
-	at, known := l.retries[a]
-	if !known {
-		at = time.Now().Add(session.RestartAfter)
-		l.retries[a] = at
-		if session.RestartAfter > 0 {
-			time.AfterFunc(session.RestartAfter, func() { s.retry(ctx, l, a) })
-		}
-	}
-	if session.RestartAfter == 0 {
-		return tooMany
-	}
-	return untilRetry(at)
+	slices.SortFunc(states, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
+	l.states = states
+	return nil
 }
 
 // noteEnd remembers a session's End-of-RIB, which GoBGP may forget.
@@ -100,21 +108,6 @@ func (s *Speaker) noteEnd(l *life, p PeerState) bool {
 		l.ended[p.Address] = p.Since
 	}
 	return l.ended[p.Address].Equal(p.Since)
-}
-
-// retry tries a limited session again, if it still waits for that.
-func (s *Speaker) retry(ctx context.Context, l *life, a netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.life != l {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), configureTimeout)
-	defer cancel()
-	if err := l.retry(ctx, a); err != nil {
-		s.opts.Log.Error("a session stays Idle", "peer", a, "err", err)
-	}
-	s.wake()
 }
 
 // receive reads a stream to its end.

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/osrg/gobgp/v4/api"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -91,7 +94,14 @@ func (s *Speaker) Configure(ctx context.Context, c Config) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, configureTimeout)
 	defer cancel()
-	return s.life.configure(ctx, s.config)
+	err := s.life.configure(ctx, s.config)
+	if err != nil || !reflect.DeepEqual(before, s.config) {
+		// Other filters may apply to what is known, and GoBGP tells of that in no event.
+		s.life.changes.all = true
+		s.life.suspect(s.config)
+		s.wake()
+	}
+	return err
 }
 
 // errAgain ends a life for a new configuration.
@@ -147,11 +157,17 @@ func (s *Speaker) Run(ctx context.Context) error {
 // live is one life of the process: start, configure, follow, until it dies or
 // ctx ends.
 func (s *Speaker) live(ctx context.Context) error {
-	cmd, last, err := s.command()
+	hear, tell, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("prepare the speaker's folder: %w", err)
+		return fmt.Errorf("make a pipe for the speaker: %w", err)
+	}
+	defer func() { _ = hear.Close() }()
+	cmd, last, err := s.command(tell)
+	if err != nil {
+		return errors.Join(fmt.Errorf("prepare the speaker's folder: %w", err), tell.Close())
 	}
 	died, err := startAndWait(cmd)
+	_ = tell.Close() // The process has its own.
 	if err != nil {
 		return fmt.Errorf("start %s: %w", s.opts.Program, err)
 	}
@@ -159,7 +175,7 @@ func (s *Speaker) live(ctx context.Context) error {
 	defer s.buried()
 	talking, cancel := context.WithCancel(ctx)
 	followed := make(chan error, 1)
-	go func() { followed <- s.converse(talking) }()
+	go func() { followed <- s.converse(talking, hear) }()
 	var dead, ended error
 	alive := true
 	select {
@@ -197,7 +213,7 @@ func (s *Speaker) live(ctx context.Context) error {
 }
 
 // converse configures the process and follows its events until one of both fails.
-func (s *Speaker) converse(ctx context.Context) error {
+func (s *Speaker) converse(ctx context.Context, hints *os.File) error {
 	conn, err := grpc.NewClient("unix://"+s.opts.Socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)))
@@ -223,20 +239,25 @@ func (s *Speaker) converse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.follow(ctx, l.client)
+	tasks, ctx := errgroup.WithContext(ctx)
+	tasks.Go(func() error { return s.follow(ctx, l) })
+	tasks.Go(func() error { return s.hear(hints, l) })
+	tasks.Go(func() error { return s.limitAll(ctx, l) })
+	tasks.Go(func() error {
+		<-ctx.Done()
+		return hints.Close()
+	})
+	return tasks.Wait()
 }
 
-// follow turns the speaker's events into wake-ups. It reads on whatever happens:
-// GoBGP's channel of events is without bound.
-func (s *Speaker) follow(ctx context.Context, client api.GoBgpServiceClient) error {
-	stream, err := client.WatchEvent(asAgent(ctx), &api.WatchEventRequest{
-		Peer: &api.WatchEventRequest_Peer{},
-		Table: &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{
-			{Type: api.WatchEventRequest_Table_Filter_TYPE_POST_POLICY},
-			{Type: api.WatchEventRequest_Table_Filter_TYPE_EOR},
-		}},
-	})
+// follow turns the events of sessions into wake-ups; those of prefixes are hear's.
+// It reads on whatever happens: GoBGP's channel of events is without bound.
+func (s *Speaker) follow(ctx context.Context, l *life) error {
+	stream, err := l.client.WatchEvent(asAgent(ctx), &api.WatchEventRequest{Peer: &api.WatchEventRequest_Peer{}})
 	for err == nil {
+		s.mu.Lock()
+		l.peersRead = time.Time{}
+		s.mu.Unlock()
 		s.wake()
 		var e *api.WatchEventResponse
 		if e, err = stream.Recv(); err == nil {

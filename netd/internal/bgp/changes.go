@@ -1,0 +1,90 @@
+package bgp
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// changes is what is to be read again. Speaker.mu guards it.
+type changes struct {
+	all      bool
+	prefixes map[netip.Prefix]struct{}
+	// announced is how many prefixes a peer has announced, counted is the same when
+	// its prefixes were last counted, and had how many there were.
+	announced, counted, had map[netip.Addr]uint64
+}
+
+func newChanges() *changes {
+	return &changes{
+		all: true, prefixes: map[netip.Prefix]struct{}{},
+		announced: map[netip.Addr]uint64{}, counted: map[netip.Addr]uint64{}, had: map[netip.Addr]uint64{},
+	}
+}
+
+// take returns what is to be read, and begins anew.
+func (c *changes) take() (all bool, prefixes map[netip.Prefix]struct{}) {
+	all, prefixes = c.all, c.prefixes
+	c.all, c.prefixes = false, map[netip.Prefix]struct{}{}
+	return all, prefixes
+}
+
+// mayHave is the most that a peer can have told us by now.
+func (c *changes) mayHave(a netip.Addr) uint64 { return c.had[a] + c.announced[a] - c.counted[a] }
+
+// count notes how many prefixes a peer has, of those that it had announced by then.
+func (c *changes) count(a netip.Addr, announced, has uint64) { c.counted[a], c.had[a] = announced, has }
+
+// note takes in one line of the speaker's hints.
+func (c *changes) note(line string) error {
+	switch kind, rest, _ := strings.Cut(line, " "); kind {
+	case hintAll:
+		c.all = true
+	case hintPeer:
+		address, count, _ := strings.Cut(rest, " ")
+		a, errA := netip.ParseAddr(address)
+		n, errN := strconv.ParseUint(count, 10, 64)
+		if err := errors.Join(errA, errN); err != nil {
+			return fmt.Errorf("hint %q: %w", line, err)
+		}
+		c.announced[a] = max(n, c.announced[a])
+	default:
+		p, err := netip.ParsePrefix(line)
+		if err != nil {
+			return fmt.Errorf("hint %q: %w", line, err)
+		}
+		if c.prefixes[p] = struct{}{}; len(c.prefixes) > mostHints {
+			c.all, c.prefixes = true, map[netip.Prefix]struct{}{}
+		}
+	}
+	return nil
+}
+
+// mostHints bounds what a speaker that has been taken over can make us keep.
+const mostHints = 1 << 20
+
+// hear takes in the speaker's hints until the pipe ends. It reads on whatever
+// happens, so that the speaker never waits for us.
+func (s *Speaker) hear(pipe io.Reader, l *life) error {
+	r := bufio.NewReaderSize(pipe, 64<<10)
+	for {
+		line, err := r.ReadSlice('\n')
+		s.mu.Lock()
+		for err == nil {
+			if err = l.changes.note(string(line[:len(line)-1])); err != nil || r.Buffered() == 0 {
+				break
+			}
+			line, err = r.ReadSlice('\n') // What is there already takes no more waking.
+		}
+		l.suspect(s.config)
+		s.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("hear what changes: %w", err)
+		}
+		s.wake()
+	}
+}

@@ -1,0 +1,144 @@
+package bgp
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/osrg/gobgp/v4/pkg/server"
+)
+
+// The speaker process tells the agent which prefixes to read again, by lines on a
+// pipe: GoBGP's own events, which have all of a path, cost as much as the path
+// itself. What is told is only a hint of what to read; the order is safe, since
+// GoBGP tells of an UPDATE while it holds what every reader of its tables waits for.
+//
+//	10.64.3.0/26       the paths of this prefix may have changed
+//	peer ADDRESS N     so many prefixes has the peer announced so far, again or new
+//	all                anything may have changed
+
+// hintPause is the shortest time from one burst of hints to the next.
+const hintPause = 5 * time.Millisecond
+
+const (
+	hintAll  = "all"
+	hintPeer = "peer"
+)
+
+// hints are those that the agent has not been told yet.
+type hints struct {
+	wake chan struct{}
+
+	mu        sync.Mutex // guards what follows
+	all       bool
+	prefixes  map[netip.Prefix]struct{}
+	announced map[netip.Addr]uint64
+	news      map[netip.Addr]bool // of announced
+}
+
+func newHints() *hints {
+	return &hints{
+		wake: make(chan struct{}, 1), prefixes: map[netip.Prefix]struct{}{},
+		announced: map[netip.Addr]uint64{}, news: map[netip.Addr]bool{},
+	}
+}
+
+// watch has GoBGP call whenever it learns something.
+func (h *hints) watch(ctx context.Context, s *server.BgpServer) error {
+	established := map[netip.Addr]bool{}
+	return s.WatchEvent(ctx, server.WatchEventMessageCallbacks{
+		OnPathUpdate: func(paths []*apiutil.Path, _ time.Time) { h.paths(paths) },
+		OnPathEor:    func(*apiutil.Path, time.Time) { h.everything() }, // What was stale goes.
+		OnPeerUpdate: func(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+			p := e.Peer.State
+			was := established[p.NeighborAddress]
+			established[p.NeighborAddress] = p.SessionState == bgp.BGP_FSM_ESTABLISHED
+			// A peer's paths become stale, or go, when its session ends and when its
+			// restart time does.
+			if was && !established[p.NeighborAddress] || isLoss(&api.PeerState{DisconnectReason: p.DisconnectReason}) {
+				h.everything()
+			}
+		},
+	}, server.WatchUpdate(false, "", ""), server.WatchAdjInWithdraw(), server.WatchEor(false), server.WatchPeer())
+}
+
+func (h *hints) everything() {
+	h.mu.Lock()
+	h.all = true
+	h.mu.Unlock()
+	h.poke()
+}
+
+func (h *hints) paths(paths []*apiutil.Path) {
+	h.mu.Lock()
+	for _, p := range paths {
+		if nlri, ok := p.Nlri.(*bgp.IPAddrPrefix); ok {
+			h.prefixes[nlri.Prefix] = struct{}{}
+		}
+		if !p.Withdrawal {
+			h.announced[p.PeerAddress]++
+			h.news[p.PeerAddress] = true
+		}
+	}
+	h.mu.Unlock()
+	h.poke()
+}
+
+func (h *hints) poke() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// tell writes hints until ctx or the pipe ends. While the agent does not read, they
+// gather, and there are never more than prefixes.
+func (h *hints) tell(ctx context.Context, pipe io.Writer) error {
+	w := bufio.NewWriterSize(pipe, 64<<10)
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-h.wake:
+		}
+		h.write(w)
+		if err := w.Flush(); err != nil {
+			return fmt.Errorf("tell the agent of changes: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(hintPause):
+		}
+	}
+}
+
+func (h *hints) write(w *bufio.Writer) {
+	h.mu.Lock()
+	all, prefixes := h.all, h.prefixes
+	h.all, h.prefixes = false, map[netip.Prefix]struct{}{}
+	peers := map[netip.Addr]uint64{}
+	for a := range h.news {
+		peers[a] = h.announced[a]
+	}
+	clear(h.news)
+	h.mu.Unlock()
+	// A failed write is kept by w until it is flushed.
+	for a, n := range peers {
+		_, _ = fmt.Fprintf(w, "%s %s %d\n", hintPeer, a, n)
+	}
+	var line []byte
+	for p := range prefixes {
+		line = append(p.AppendTo(line[:0]), '\n')
+		_, _ = w.Write(line)
+	}
+	if all {
+		_, _ = w.WriteString(hintAll + "\n")
+	}
+}
