@@ -109,6 +109,7 @@ func (l *life) filter(ctx context.Context, c Config) error {
 	if l.filters = &now; was == nil {
 		return nil
 	}
+	l.changes.all = true // GoBGP tells in no event what other filters make of what is known.
 	return l.filterAgain(ctx, was.all, all)
 }
 

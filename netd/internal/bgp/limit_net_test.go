@@ -16,7 +16,7 @@ import (
 
 // A peer may tell as often as it likes what it is allowed to, and not one prefix
 // more: then the session ends with the reason, and begins again in its time.
-func TestMaxPrefixes(t *testing.T) {
+func TestPrefixesAreCounted(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		for _, line := range []string{"ip link set lo up", "ip addr add 10.0.1.2/32 dev lo", "ip addr add 10.0.1.1/32 dev lo"} {
 			ownnet.Command(t, line)

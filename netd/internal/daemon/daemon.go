@@ -38,8 +38,10 @@ const (
 	// settlePause is how long after the last End-of-RIB to wait for what it was the end
 	// of: FRR sends it a second before the routes (its coalesce-time).
 	settlePause = 2 * time.Second
-	// gatherPause lets a burst of events be answered once.
-	gatherPause = 10 * time.Millisecond
+	// The pause between two rounds is as long as a round, and from gatherPause to
+	// longestPause.
+	gatherPause  = 10 * time.Millisecond
+	longestPause = time.Second
 )
 
 // Daemon is the agent. Its fields belong to the loop, but for those that say otherwise.
@@ -277,51 +279,61 @@ func (d *Daemon) loop(ctx context.Context) error {
 	repair := time.NewTicker(repairInterval)
 	defer repair.Stop()
 	for ctx.Err() == nil {
+		begin := time.Now()
 		if d.reconcile(ctx) {
 			d.poke() // What was done may change what can be done: look once more.
 		}
-		for d.serveJobs(ctx, repair.C) {
-		}
-		select { // Let a burst of events be answered once.
-		case <-ctx.Done():
-		case <-time.After(gatherPause):
-		}
+		d.wait(ctx, repair.C, time.Now().Add(pauseAfter(time.Since(begin))))
 	}
 	return ctx.Err()
 }
 
-// serveJobs waits for the next thing to do; it is true if that was a job, which
-// needs no new look at the world.
-func (d *Daemon) serveJobs(ctx context.Context, repair <-chan time.Time) bool {
+// pauseAfter is what passes between two rounds: events that come in a burst are
+// answered together, and half of the time is the speaker's. The first event after
+// a rest is answered at once.
+func pauseAfter(round time.Duration) time.Duration {
+	return min(max(round, gatherPause), longestPause)
+}
+
+// wait waits until there is something to look at, but not before ready, and does
+// jobs meanwhile: these need no new look at the world. What BFD has lost is not for
+// waiting.
+func (d *Daemon) wait(ctx context.Context, repair <-chan time.Time, ready time.Time) {
 	var speaker <-chan struct{}
-	var settle <-chan time.Time
+	var settle, due <-chan time.Time
 	if d.speaker != nil {
 		speaker = d.speaker.Changed()
 		if !d.settled {
 			settle = time.After(time.Second)
 		}
 	}
-	select {
-	case <-ctx.Done():
-	case job := <-d.jobs:
-		job()
-		d.publish()
-		return true
-	case <-d.wake:
-		d.linksChanged(ctx)
-	case <-d.bfd.Changed():
-		d.pathsChanged(ctx)
-	case <-d.radv.Changed():
-	case <-speaker:
-	case <-settle:
-	case <-d.trial.ends():
-		if err := d.rollBack(ctx, "nobody confirmed it in time"); err != nil {
-			d.opts.Log.Error("configuration", "err", err)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case job := <-d.jobs:
+			job()
+			d.publish()
+			continue
+		case <-d.bfd.Changed():
+			d.pathsChanged(ctx)
+			return
+		case <-d.wake:
+			d.linksChanged(ctx)
+		case <-d.radv.Changed():
+		case <-speaker:
+		case <-settle:
+		case <-d.trial.ends():
+			if err := d.rollBack(ctx, "nobody confirmed it in time"); err != nil {
+				d.opts.Log.Error("configuration", "err", err)
+			}
+		case <-repair:
+			d.repair()
+		case <-due:
+			return
 		}
-	case <-repair:
-		d.repair()
+		due = time.After(time.Until(ready))
 	}
-	return false
 }
 
 // repair looks after what no event tells of.
