@@ -60,7 +60,7 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		s.mu.Unlock()
 		return Snapshot{}, err
 	}
-	snap.Peers = l.states
+	snap.Peers, snap.Paths = l.states, make([]Path, 0, len(l.table))
 	for _, paths := range l.table {
 		snap.Paths = append(snap.Paths, paths...)
 	}

@@ -211,6 +211,7 @@ func (d *Daemon) facts() (route.Facts, error) {
 	for _, g := range f.Gateways {
 		gateways[g] = true
 	}
+	f.Paths = make([]route.Path, 0, len(d.snapshot.Paths)+len(d.uplinks))
 	for _, p := range d.snapshot.Paths {
 		f.Paths = append(f.Paths, route.Path{
 			Prefix: p.Prefix, NextHop: p.NextHop, Peer: p.Peer, Rank: p.Rank, ASPath: p.ASPath, Stale: p.Stale,

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"netd/containers"
@@ -23,7 +24,7 @@ import (
 type view struct {
 	status api.Status
 	peers  []api.Peer
-	routes []api.Route
+	routes func() []api.Route // made when somebody asks, once
 	nets   map[string]pod.Pod
 	// speaker may be asked for more; nil until there is one.
 	speaker *bgp.Speaker
@@ -31,7 +32,7 @@ type view struct {
 
 // publish makes a new view from the loop's state.
 func (d *Daemon) publish() {
-	v := &view{speaker: d.speaker, nets: map[string]pod.Pod{}, peers: []api.Peer{}, routes: []api.Route{}}
+	v := &view{speaker: d.speaker, nets: map[string]pod.Pod{}, peers: []api.Peer{}, routes: sync.OnceValue(apiRoutes(d.plan))}
 	for name, p := range d.podNets {
 		v.nets[name] = p
 	}
@@ -59,11 +60,10 @@ func (d *Daemon) publish() {
 	}
 	d.publishPeers(v)
 	for _, dec := range d.plan {
-		r := apiRoute(dec)
-		v.status.Routes[r.Kind]++
-		v.routes = append(v.routes, r)
+		if dec.Route != nil {
+			v.status.Routes[string(dec.Route.Kind)]++
+		}
 	}
-	delete(v.status.Routes, "")
 	d.view.Store(v)
 }
 
@@ -76,6 +76,17 @@ func (d *Daemon) allProblems() []string {
 		}
 	}
 	return all
+}
+
+// apiRoutes translates a plan, which nobody changes any more.
+func apiRoutes(plan []route.Decision) func() []api.Route {
+	return func() []api.Route {
+		routes := make([]api.Route, 0, len(plan))
+		for _, dec := range plan {
+			routes = append(routes, apiRoute(dec))
+		}
+		return routes
+	}
 }
 
 func apiRoute(dec route.Decision) api.Route {
@@ -97,7 +108,7 @@ type gateway struct{ d *Daemon }
 // View joins what the loop published with what the containers do.
 func (g gateway) View(context.Context) api.View {
 	v := g.d.view.Load()
-	out := api.View{Status: v.status, Peers: v.peers, Routes: v.routes, Pods: []api.Pod{}}
+	out := api.View{Status: v.status, Peers: v.peers, Routes: v.routes(), Pods: []api.Pod{}}
 	for _, s := range g.d.runtime.Status() {
 		p := api.Pod{
 			Name: s.Pod, Workload: s.Workload, Image: s.Image, State: string(s.State), PID: s.PID,

@@ -115,6 +115,8 @@ type Facts struct {
 	Tunnels []Tunnel
 	// Source and Source6 are this gateway's own addresses.
 	Source, Source6 netip.Addr
+
+	known map[question]verdict // answers that hold for many prefixes
 }
 
 // Route is a planned route.
@@ -192,11 +194,29 @@ func Plan(f Facts) []Decision {
 			})
 		}
 	}
-	for _, paths := range byPrefix(f.Paths) {
-		plan = append(plan, f.decide(paths))
-	}
 	slices.SortStableFunc(plan, func(a, b Decision) int { return comparePrefix(a.Prefix, b.Prefix) })
-	return plan
+	f.known = map[question]verdict{}
+	groups := byPrefix(f.Paths)
+	learned := make([]Decision, 0, len(groups))
+	for _, paths := range groups {
+		learned = append(learned, f.decide(paths))
+	}
+	return merge(plan, learned)
+}
+
+// merge joins two ordered lists; of equal prefixes a's come first.
+func merge(a, b []Decision) []Decision {
+	if len(a) == 0 {
+		return b
+	}
+	all := make([]Decision, 0, len(a)+len(b))
+	for _, d := range b {
+		for len(a) > 0 && comparePrefix(a[0].Prefix, d.Prefix) <= 0 {
+			all, a = append(all, a[0]), a[1:]
+		}
+		all = append(all, d)
+	}
+	return append(all, a...)
 }
 
 func comparePrefix(a, b netip.Prefix) int {
@@ -206,15 +226,14 @@ func comparePrefix(a, b netip.Prefix) int {
 // byPrefix groups paths by prefix, both in a fixed order.
 func byPrefix(paths []Path) [][]Path {
 	sorted := slices.Clone(paths)
-	slices.SortStableFunc(sorted, func(a, b Path) int {
-		return cmp.Or(comparePrefix(a.Prefix, b.Prefix), cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.Peer, b.Peer))
+	slices.SortFunc(sorted, func(a, b Path) int {
+		return cmp.Or(comparePrefix(a.Prefix, b.Prefix), cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.Peer, b.Peer), a.NextHop.Compare(b.NextHop))
 	})
-	var groups [][]Path
-	for i, p := range sorted {
-		if i == 0 || p.Prefix != sorted[i-1].Prefix {
-			groups = append(groups, nil)
+	groups := make([][]Path, 0, len(sorted))
+	for begin, i := 0, 1; i <= len(sorted); i++ {
+		if i == len(sorted) || sorted[i].Prefix != sorted[begin].Prefix {
+			groups, begin = append(groups, sorted[begin:i]), i
 		}
-		groups[len(groups)-1] = append(groups[len(groups)-1], p)
 	}
 	return groups
 }
@@ -224,11 +243,12 @@ func (f *Facts) decide(paths []Path) Decision {
 	d := Decision{Prefix: paths[0].Prefix}
 	mode, refusal := f.admit(d.Prefix)
 	best := -1
+	d.Candidates = make([]Candidate, 0, len(paths))
 	for _, p := range paths {
 		c := Candidate{Path: p, Reason: refusal}
 		if refusal == "" || refusal == outside && p.Named {
 			c.Reason = ""
-			f.classify(&c, mode)
+			f.ask(&c, mode)
 		}
 		d.Candidates = append(d.Candidates, c)
 		if c.Kind != "" && (best < 0 || c.class < d.Candidates[best].class) {
@@ -305,6 +325,38 @@ func (f *Facts) admit(p netip.Prefix) (Mode, string) {
 
 // outside is why a prefix has no route that no filter asks for.
 const outside = "outside every pool"
+
+// question is all that classify may look at of a path: its answer is used for others.
+type question struct {
+	peer                                     string
+	nextHop                                  netip.Addr
+	mode                                     Mode
+	v4, whole, fromGateway, passedOn, static bool
+}
+
+// verdict is what classify says.
+type verdict struct {
+	kind   Kind
+	class  int
+	way    Way
+	reason string
+}
+
+// ask has classify answer, but once for all prefixes of one kind: a peer tells many
+// that differ in nothing which matters.
+func (f *Facts) ask(c *Candidate, mode Mode) {
+	q := question{
+		peer: c.Peer, nextHop: c.NextHop, mode: mode, v4: c.Prefix.Addr().Is4(), whole: c.Prefix.Bits() == 0,
+		fromGateway: c.FromGateway, passedOn: len(c.ASPath) > 0, static: c.Static,
+	}
+	v, ok := f.known[q]
+	if !ok {
+		f.classify(c, mode)
+		v = verdict{c.Kind, c.class, c.way, c.Reason}
+		f.known[q] = v
+	}
+	c.Kind, c.class, c.way, c.Reason = v.kind, v.class, v.way, v.reason
+}
 
 // classify says what a path would be, of which class (the lowest wins), and why.
 func (f *Facts) classify(c *Candidate, mode Mode) {
