@@ -34,6 +34,18 @@ type Status struct {
 	// Settled: every peer has sent all that it has, or the wait for it is over.
 	Settled  bool     `json:"settled"`
 	Problems []string `json:"problems,omitempty"`
+	// Work is what the agent's rounds have cost so far.
+	Work Work `json:"work,omitzero"`
+}
+
+// Work is time that the agent has spent, in seconds of the clock: in all its rounds,
+// and there with reading the speaker, planning routes and applying them.
+type Work struct {
+	Rounds  int     `json:"rounds"`
+	Seconds float64 `json:"seconds"`
+	Read    float64 `json:"read_s"`
+	Plan    float64 `json:"plan_s"`
+	Apply   float64 `json:"apply_s"`
 }
 
 // Count is "2 of 3".

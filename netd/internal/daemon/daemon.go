@@ -85,6 +85,7 @@ type Daemon struct {
 	flaps    map[string]uint64 // by peer: how often its session was lost
 	plan     []route.Decision
 	problems []string
+	work     api.Work
 	kept     bool // the configuration is the last good one
 
 	trial      *trial // nil: the configuration in use is the active file

@@ -20,6 +20,8 @@ import (
 func (d *Daemon) reconcile(ctx context.Context) bool {
 	begin := time.Now()
 	defer func() { d.metrics.Round(time.Since(begin)) }()
+	d.work.Rounds++
+	defer since(&d.work.Seconds)()
 	var errs []error
 	errs = append(errs, d.forward())
 	errs = append(errs, d.followGuard())
@@ -44,6 +46,12 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	d.report(errs)
 	d.publish()
 	return res.Changed()
+}
+
+// since adds the seconds between its call and that of the function that it returns.
+func since(sum *float64) func() {
+	begin := time.Now()
+	return func() { *sum += time.Since(begin).Seconds() }
 }
 
 // report logs problems that are new and those that are gone.
@@ -123,7 +131,9 @@ func (d *Daemon) listen(ctx context.Context) error {
 	if d.speaker == nil {
 		return nil
 	}
+	read := since(&d.work.Read)
 	snap, err := d.speaker.Snapshot(ctx)
+	read()
 	if errors.Is(err, bgp.ErrAway) {
 		d.settled = false
 		return nil
@@ -174,7 +184,10 @@ func (d *Daemon) program() (route.Result, error) {
 	if err != nil {
 		return route.Result{}, err
 	}
+	planned := since(&d.work.Plan)
 	d.plan = route.Plan(facts)
+	planned()
+	defer since(&d.work.Apply)()
 	res, err := route.Apply(d.kernel, d.plan, route.Options{Hold: d.holding(), Lost: d.lostHops(facts.Down)})
 	d.countRoutes(res)
 	if res.Changed() {

@@ -40,7 +40,7 @@ func (d *Daemon) publish() {
 		Gateway: d.config.Gateway.Name, Version: d.opts.Version, Started: d.started,
 		ConfigFile: d.loaded.file, ConfigProblem: d.loaded.problem,
 		AS: d.config.BGP.AS, RouterID: d.config.BGP.RouterID, PodMTU: d.podMTU(),
-		Routes: map[string]int{}, Settled: d.settled, Problems: d.allProblems(), Trial: d.trial.api(), TrialEnded: d.trialEnded,
+		Routes: map[string]int{}, Settled: d.settled, Work: d.work, Problems: d.allProblems(), Trial: d.trial.api(), TrialEnded: d.trialEnded,
 		Drained: d.orders.Drain, Down: maps.Clone(d.orders.Down),
 	}
 	// Stage 1 leaves this file when it had to put /data into memory.
