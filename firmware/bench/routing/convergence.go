@@ -37,6 +37,8 @@ type Taken struct {
 	// the first UPDATE and in all.
 	IdleKiB []int `json:"idle_kib"`
 	PeakKiB []int `json:"peak_kib"`
+	// Stages are what the receiver itself says that the fill has cost, in seconds.
+	Stages map[string]float64 `json:"stages,omitempty"`
 }
 
 const (
@@ -60,23 +62,23 @@ func take(ctx context.Context, r receiver, f Feed) (t Taken, err error) {
 	if err := m.lay(ctx, n); err != nil {
 		return t, err
 	}
-	if m.processes, err = r.start(ctx, m.gw, m.addresses()); err != nil {
+	if m.router, err = r.start(ctx, m.gw, m.addresses()); err != nil {
 		return t, err
 	}
 	if err := m.serve(ctx); err != nil {
 		return t, err
 	}
 	defer m.clear()
-	return t, m.measure(&t)
+	return t, m.measure(ctx, &t)
 }
 
 // meal is one receiver with its peers.
 type meal struct {
-	feed      Feed
-	gw, tor   *lab.Host
-	processes processes
-	watch     *fibWatch
-	sessions  []*feed.Session
+	feed    Feed
+	gw, tor *lab.Host
+	router
+	watch    *fibWatch
+	sessions []*feed.Session
 }
 
 func (m *meal) addresses() []netip.Addr {
@@ -174,8 +176,11 @@ func (m *meal) send(messages [][]byte) error {
 }
 
 // measure feeds, and takes back.
-func (m *meal) measure(t *Taken) error {
-	var err error
+func (m *meal) measure(ctx context.Context, t *Taken) error {
+	before, err := m.work(ctx)
+	if err != nil {
+		return err
+	}
 	if t.IdleKiB, err = m.processes.peak(); err != nil {
 		return err
 	}
@@ -186,12 +191,28 @@ func (m *meal) measure(t *Taken) error {
 	if t.Fill, t.FillCPU, err = m.course(fill, m.feed.Prefixes); err != nil {
 		return fmt.Errorf("fill: %w", err)
 	}
+	after, err := m.work(ctx)
+	if err != nil {
+		return err
+	}
+	for stage := range after {
+		after[stage] -= before[stage]
+	}
+	t.Stages = after
 	clearing := m.prepare(func(_ int, share []netip.Prefix) []byte { return feed.Withdraw(share, m.feed.Per) })
 	if t.Clear, t.ClearCPU, err = m.course(clearing, 0); err != nil {
 		return fmt.Errorf("withdraw: %w", err)
 	}
 	t.PeakKiB, err = m.processes.peak()
 	return err
+}
+
+// work is what the receiver says that it has done so far.
+func (m *meal) work(ctx context.Context) (map[string]float64, error) {
+	if m.stages == nil {
+		return nil, nil
+	}
+	return m.stages(ctx)
 }
 
 // course sends, and returns the seconds until so many prefixes are in the kernel,

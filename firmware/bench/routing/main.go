@@ -81,6 +81,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	printConvergence(os.Stdout, r.Convergence)
+	printStages(os.Stdout, r.Convergence)
 	printFailover(os.Stdout, r.Failover)
 	printThroughput(os.Stdout, r.Throughput)
 	if *file == "" {

@@ -64,6 +64,32 @@ func printConvergence(w io.Writer, all []Convergence) {
 	}
 }
 
+// printStages prints where the first receiver's time goes.
+func printStages(w io.Writer, all []Convergence) {
+	if len(all) == 0 || all[0].Rounds[0][0].Stages == nil {
+		return
+	}
+	fmt.Fprintf(w, `
+Where netd's fill goes, medians: CPU of the speaker (GoBGP) and the agent; and by the agent's clock: its rounds, and in these what
+reading the speaker takes (it answers then), planning, and applying (the kernel's part included).
+`)
+	t := report.NewTable(w)
+	t.Row("", "speaker", "agent", "rounds", "of it reading", "planning", "applying", "number")
+	for _, c := range all {
+		of := func(f func(Taken) float64) float64 {
+			return report.Median(report.Each(c.Rounds, func(r []Taken) float64 { return f(r[0]) }))
+		}
+		cells := []string{
+			milliseconds(of(func(t Taken) float64 { return t.FillCPU[1] })), milliseconds(of(func(t Taken) float64 { return t.FillCPU[0] })),
+		}
+		for _, stage := range []string{"seconds", "read_s", "plan_s", "apply_s"} {
+			cells = append(cells, milliseconds(of(func(t Taken) float64 { return t.Stages[stage] })))
+		}
+		t.Row(c.Feed.String(), append(cells, fmt.Sprintf("%.0f", of(func(t Taken) float64 { return t.Stages["rounds"] })))...)
+	}
+	t.Flush()
+}
+
 // printFailover prints what was lost.
 func printFailover(w io.Writer, all []Failover) {
 	if len(all) == 0 {

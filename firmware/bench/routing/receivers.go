@@ -25,7 +25,14 @@ const (
 // receiver is a program that puts what it is fed into the kernel.
 type receiver struct {
 	Name  string
-	start func(ctx context.Context, h *lab.Host, peers []netip.Addr) (processes, error)
+	start func(ctx context.Context, h *lab.Host, peers []netip.Addr) (router, error)
+}
+
+// router is a receiver that runs.
+type router struct {
+	processes
+	// stages are seconds that it says to have spent, by what for; nil if it says nothing.
+	stages func(ctx context.Context) (map[string]float64, error)
 }
 
 // netdBinary is what make builds.
@@ -43,7 +50,7 @@ func netdBinary() (string, error) {
 // receivers are those named, or all; the first is compared with the others.
 func receivers(bin, only string) ([]receiver, error) {
 	all := []receiver{
-		{"netd", func(ctx context.Context, h *lab.Host, peers []netip.Addr) (processes, error) {
+		{"netd", func(ctx context.Context, h *lab.Host, peers []netip.Addr) (router, error) {
 			return startNetd(ctx, h, bin, peers)
 		}},
 		{"BIRD", startBird},
@@ -59,7 +66,7 @@ func receivers(bin, only string) ([]receiver, error) {
 	return all, nil
 }
 
-func startNetd(ctx context.Context, h *lab.Host, bin string, peers []netip.Addr) (processes, error) {
+func startNetd(ctx context.Context, h *lab.Host, bin string, peers []netip.Addr) (router, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, `schema = 1
 [gateway]
@@ -82,22 +89,30 @@ encapsulation = "never"
 	}
 	file := h.Path("netd.toml")
 	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-		return nil, err
+		return router{}, err
 	}
 	n, err := h.Netd(ctx, bin, file, lab.Gateway{Name: "gw"})
 	if err != nil {
-		return nil, err
+		return router{}, err
 	}
-	var all processes
-	return all, lab.Until(ctx, "the speaker", func(ctx context.Context) error {
-		if all, err = withChildren(n.PID()); err == nil && len(all) < 2 {
+	r := router{stages: func(ctx context.Context) (map[string]float64, error) { return stagesOf(ctx, n) }}
+	err = lab.Until(ctx, "the speaker", func(ctx context.Context) error {
+		if r.processes, err = withChildren(n.PID()); err == nil && len(r.processes) < 2 {
 			err = fmt.Errorf("netd has no child\n%s", n.Tail(5))
 		}
 		return err
 	})
+	return r, err
 }
 
-func startBird(ctx context.Context, h *lab.Host, peers []netip.Addr) (processes, error) {
+// stagesOf are the agent's, which netd status tells. The speaker's are the rest.
+func stagesOf(ctx context.Context, n *lab.Netd) (map[string]float64, error) {
+	var s struct{ Work map[string]float64 }
+	err := n.JSON(ctx, &s, "status")
+	return s.Work, err
+}
+
+func startBird(ctx context.Context, h *lab.Host, peers []netip.Addr) (router, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, `router id %s;
 log stderr { warning, error, fatal, bug };
@@ -114,16 +129,16 @@ protocol kernel { ipv4 { import none; export where source = RTS_BGP; }; }
 `, i+1, receiverAddress, receiverAS, p, firstPeerAS+i, poolPrefix)
 	}
 	if _, err := h.Run(ctx, "ip", "addr", "add", receiverAddress+"/24", "dev", "eth0"); err != nil {
-		return nil, err
+		return router{}, err
 	}
 	bird, err := h.Bird(ctx, b.String())
 	if err != nil {
-		return nil, err
+		return router{}, err
 	}
-	return processes{bird.PID()}, nil
+	return router{processes: processes{bird.PID()}}, nil
 }
 
-func startFRR(ctx context.Context, h *lab.Host, peers []netip.Addr) (processes, error) {
+func startFRR(ctx context.Context, h *lab.Host, peers []netip.Addr) (router, error) {
 	var b, families strings.Builder
 	fmt.Fprintf(&b, `ip prefix-list pool permit %s le 32
 route-map none deny 10
@@ -136,11 +151,11 @@ router bgp %d
 	}
 	b.WriteString(" address-family ipv4 unicast\n" + families.String())
 	if _, err := h.Run(ctx, "ip", "addr", "add", receiverAddress+"/24", "dev", "eth0"); err != nil {
-		return nil, err
+		return router{}, err
 	}
 	frr, err := h.FRR(ctx, map[string]string{"bgpd": b.String()})
 	if err != nil {
-		return nil, err
+		return router{}, err
 	}
-	return processes{frr.Daemons["bgpd"].PID(), frr.Daemons["zebra"].PID()}, nil
+	return router{processes: processes{frr.Daemons["bgpd"].PID(), frr.Daemons["zebra"].PID()}}, nil
 }

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"netd/firmware/lab"
 )
 
@@ -25,7 +27,11 @@ type carriage struct {
 }
 
 func carriages() []carriage {
-	return []carriage{{"native", "never", ""}, {"IPIP", "always", ""}}
+	return []carriage{
+		{"native", "never", ""},
+		{"IPIP", "always", ""},
+		{"VXLAN", "always", "[tunnel]\ntype = \"vxlan\""},
+	}
 }
 
 // Throughput is what TCP between two pods gets, native and encapsulated.
@@ -88,6 +94,13 @@ func throughput(ctx context.Context, bin string) (t Throughput, err error) {
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	var pairs []*pair
+	defer func() {
+		for _, p := range pairs { // Pods outlive their agent: their networks are mounts.
+			for i := range p.gws {
+				err = errors.Join(err, unix.Unmount(p.netns(i), unix.MNT_DETACH))
+			}
+		}
+	}()
 	for i, c := range carriages() {
 		p := &pair{carriage: c, number: i}
 		if err := p.build(ctx, n, bin); err != nil {

@@ -21,7 +21,7 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	begin := time.Now()
 	defer func() { d.metrics.Round(time.Since(begin)) }()
 	d.work.Rounds++
-	defer since(&d.work.Seconds)()
+	counted := since(&d.work.Seconds)
 	var errs []error
 	errs = append(errs, d.forward())
 	errs = append(errs, d.followGuard())
@@ -44,6 +44,7 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 		errs = append(errs, err)
 	}
 	d.report(errs)
+	counted()
 	d.publish()
 	return res.Changed()
 }
