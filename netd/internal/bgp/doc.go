@@ -7,7 +7,8 @@
 // Speaker is the agent's half: it starts that process, tells it what to do over
 // GoBGP's own gRPC API on a unix socket, starts it again when it dies, and takes
 // Snapshots of what it knows. While it is away the routes stay; it comes back
-// with graceful restart (RFC 4724).
+// with graceful restart (RFC 4724). A pipe from the process says which prefixes to
+// read again (hints.go); limits of prefixes are the agent's to watch (limit.go).
 //
 // What a peer may tell us is what its import filters accept, then prefixes of the
 // pools, and from ToRs the default route. What we tell is what we originate, but for
