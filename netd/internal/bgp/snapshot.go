@@ -49,7 +49,12 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 			time.AfterFunc(time.Until(read.Add(peersPause)), s.wake)
 		}
 	} else {
-		err = s.readPeers(ctx, l, config, sent, losses)
+		before := l.states
+		if err = s.readPeers(ctx, l, config, sent, losses); !slices.EqualFunc(before, l.states, PeerState.sameLife) {
+			// The paths must be at least as new as the word that these are all: hints
+			// may still be on their way.
+			all = true
+		}
 	}
 	if err == nil {
 		err = l.read(ctx, config, all, prefixes)
@@ -94,6 +99,12 @@ func (s *Speaker) readPeers(ctx context.Context, l *life, config Config, sent []
 	slices.SortFunc(states, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
 	l.states = states
 	return nil
+}
+
+// sameLife tells whether a session has neither begun nor ended, nor told that it has
+// sent all.
+func (p PeerState) sameLife(o PeerState) bool {
+	return p.Address == o.Address && p.State == o.State && p.Since.Equal(o.Since) && p.EndOfRIB == o.EndOfRIB
 }
 
 // noteEnd remembers a session's End-of-RIB, which GoBGP may forget.
