@@ -32,6 +32,23 @@ func TestVXLAN(t *testing.T) {
 	s.shows("gw-a", "ip -d link show netd-vxlan0", "vxlan id 7 ")
 	s.allReach()
 
+	// Live: a flow to another subnet stays in its tunnel, one inside enters and leaves it.
+	const cross, always = `encapsulation = "cross-subnet"`, `encapsulation = "always"`
+	for _, step := range []struct{ to, old, new, way string }{
+		{"gw-b", cross, always, "vxlan via 10.0.1.12 dev netd-vxlan0"},
+		{"gw-b", always, cross, "native via 10.0.1.12 dev uplink0"},
+		{"gw-c", cross, always, "vxlan via 10.0.1.12 dev netd-vxlan0"},
+		{"gw-c", always, cross, "native via 10.0.1.12 dev uplink0"},
+	} {
+		s.rewrite(step.old, step.new)
+		sent, lost := s.oneWay("gw-a", step.to, 2, func() {
+			_, err := s.gw["gw-a"].Ask(t.Context(), "reload")
+			s.must(err)
+		})
+		t.Logf("to %s while %s: %d of %d packets lost", step.to, step.new, lost, sent)
+		s.explains("gw-a", "10.64.2.0/26", step.way)
+	}
+
 	s.edit(`encapsulation = "cross-subnet"`, `encapsulation = "never"`)
 	s.restart("gw-a", syscall.SIGKILL, binary(t))
 	s.explains("gw-a", "10.64.3.0/26", "no route", "the pool's mode is never")

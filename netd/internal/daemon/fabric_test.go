@@ -55,6 +55,16 @@ func (s *site) edit(old, new string) {
 	s.must(os.WriteFile(s.config, []byte(strings.ReplaceAll(string(conf), old, new)), 0o644))
 }
 
+// rewrite changes the file of the agents that run.
+func (s *site) rewrite(old, new string) {
+	s.Helper()
+	file := s.config
+	s.edit(old, new)
+	conf, err := os.ReadFile(s.config)
+	s.must(err, os.WriteFile(file, conf, 0o644))
+	s.config = file
+}
+
 // again ends the agents of all gateways with a signal and starts them anew.
 func (s *site) again(how os.Signal, gateways ...string) {
 	s.Helper()

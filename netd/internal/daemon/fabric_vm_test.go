@@ -3,8 +3,13 @@
 package daemon_test
 
 import (
+	"context"
+	"fmt"
 	"syscall"
 	"testing"
+	"time"
+
+	"netd/firmware/lab"
 )
 
 // Each tunnel where the families of pods and gateways call for it, and no trace of it
@@ -67,6 +72,50 @@ encapsulation = "always"`)
 	s.again(syscall.SIGTERM, all...)
 	s.allReach()
 	s.shows("gw-a", "ip link", "netd-ipip0", "netd-sit0", "!netd-vxlan0")
+}
+
+// A bond and VLANs on it, as the example has them: sessions and pods use them as any
+// uplink, and the loss of a member costs neither.
+func TestBondAndVLANs(t *testing.T) {
+	s := newSite(t, "bond-vlan.toml")
+	s.tor("tor1", "10.0.1.1/24")
+	s.bird("tor1", torBird{
+		id: "10.0.1.1", as: "65001", export: "net = 0.0.0.0/0", gateways: map[string]string{"10.0.1.11": "65101"},
+	}.String())
+	s.host("gw-a")
+	s.run("tor1", "ip link add bond9 type bond mode 802.3ad miimon 100 lacp_rate fast")
+	for i := range 2 {
+		s.must(s.net.Wire(t.Context(), s.hosts["gw-a"], fmt.Sprintf("eth%d", i), s.hosts["tor1"], fmt.Sprintf("port%d", i)))
+		s.run("tor1", fmt.Sprintf("ip link set port%d down\nip link set port%d master bond9", i, i))
+	}
+	s.run("tor1", `
+		ip link set bond9 up mtu 9000
+		ip link add link bond9 name v100 type vlan id 100
+		ip link set v100 up master br0
+		ip link add link bond9 name v200 type vlan id 200
+		ip link set v200 up
+		ip addr add 10.0.9.1/24 dev v200`)
+	gw, err := s.hosts["gw-a"].Netd(t.Context(), binary(t), s.config, lab.Gateway{Name: "gw-a"})
+	s.must(err)
+	s.gw["gw-a"] = gw
+	_, err = gw.Ask(t.Context(), "pod", "add", "pod-gw-a")
+	s.must(err)
+	within(t, time.Minute, "the session over the bond", gw.Established)
+	s.shows("gw-a", "ip -d link show bond0", "mode 802.3ad", "mtu 9000")
+	s.shows("gw-a", "ip -d link show storage", "vlan protocol 802.1Q id 200", "mtu 9000")
+	s.shows("tor1", "ip route show 10.64.1.0/26", "via 10.0.1.11 dev br0")
+	s.run("gw-a", "ping -c 1 -W 5 -M do -s 8000 10.0.9.1")
+	s.run("tor1", "ip link set port0 down")
+	for _, to := range []string{"10.0.1.1", "10.0.9.1"} {
+		within(t, 20*time.Second, to+" by one member", func(ctx context.Context) error {
+			_, err := gw.InPod(ctx, "pod-gw-a", "ping", "-c", "1", "-W", "1", "10.0.1.1")
+			if err == nil {
+				_, err = s.hosts["gw-a"].Run(ctx, "ping", "-c", "1", "-W", "1", to)
+			}
+			return err
+		})
+	}
+	within(t, time.Minute, "the session by one member", gw.Established)
 }
 
 // IPv4 pods whose gateways have IPv6 addresses alone.

@@ -181,6 +181,9 @@ func TestVXLANLink(t *testing.T) {
 		if second, err := c.LinkByName("netd-vxlan1"); err != nil || second.Local != ip("2001:db8:1::11") || second.MTU != 1430 {
 			t.Errorf("link %+v, %v", second, err)
 		}
+		if on, err := rtnl.TxChecksum("netd-vxlan0"); err != nil || on == rtnl.KernelAtLeast(6, 12) {
+			t.Errorf("checksum offload: %t, %v", on, err)
+		}
 		m := ownnet.Watch(t, "")
 		apply()
 		if got := m.Changes(t); len(got) > 0 {

@@ -220,6 +220,9 @@ func (t *Tunnel) make(k TunnelKernel) (rtnl.Link, error) {
 		}
 		return rtnl.Link{}, fmt.Errorf(`this kernel has no %s (module %q): expected it for encapsulation "cross-subnet" or "always"; load it, or set encapsulation = "never": %w`, t.Kind, module, err)
 	}
+	if err == nil && t.Kind == "vxlan" && slowChecksums() {
+		err = rtnl.SetTxChecksum(t.Name, false)
+	}
 	if err != nil {
 		return rtnl.Link{}, err
 	}

@@ -13,6 +13,11 @@ import (
 // VXLAN is what all gateways of a fleet must agree on.
 type VXLAN struct{ VNI, Port int }
 
+// slowChecksums tells whether the kernel leaves a VXLAN link's checksums to hardware
+// that can not do them inside of UDP: since 6.12 some send 50 to 300 Mbit/s so, and
+// their 9 Gbit/s without (calico #11435).
+func slowChecksums() bool { return rtnl.KernelAtLeast(6, 12) }
+
 // macOf is the MAC address that a gateway has in a VXLAN. Each knows the others' from
 // their addresses, so that none has to be asked for. An IPv4 address is in it;
 // of an IPv6 address it has a hash.

@@ -130,6 +130,7 @@ func FuzzDecode(f *testing.F) {
 		_, _ = decodeRoute(b)
 		_, _ = decodeNextHop(b)
 		_, _ = decodeNeighbour(b)
+		_, _ = decodeAddress(b)
 		_ = refusal(header{flags: unix.NLM_F_ACK_TLVS}, b)
 	})
 }
