@@ -54,7 +54,11 @@ func portMAC(sys, path string) (net.HardwareAddr, error) {
 		if err != nil || !strings.Contains(device+"/", "/devices/"+path+"/") {
 			continue // (class/net has files that are no links, such as bonding_masters)
 		}
-		text, err := os.ReadFile(filepath.Join(l, "address"))
+		// A member of a bond shows the bond's address, and here its own.
+		text, err := os.ReadFile(filepath.Join(l, "bonding_slave/perm_hwaddr"))
+		if errors.Is(err, os.ErrNotExist) {
+			text, err = os.ReadFile(filepath.Join(l, "address"))
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -43,6 +43,15 @@ func fakeSys(t *testing.T) string {
 
 func TestPortMAC(t *testing.T) {
 	sys := fakeSys(t)
+	bonded := filepath.Join(sys, "devices/pci0000:00/0000:00:02.1/usb1/1-1/net/wan-x")
+	for file, mac := range map[string]string{"bonding_slave/perm_hwaddr": "52:54:00:01:00:0b\n", "address": "52:54:00:01:00:0a\n"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(bonded, file)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(bonded, file), []byte(mac), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for path, want := range map[string]string{
 		"pci0000:00/0000:00:02.0": "52:54:00:01:00:0a",
 		"pci0000:00/0000:00:02.1": "52:54:00:01:00:0b",

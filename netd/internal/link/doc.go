@@ -1,7 +1,16 @@
-// Package link makes the uplinks and the tunnel what the configuration says.
+// Package link makes the uplinks and the tunnels what the configuration says.
 //
-// It finds each uplink by name or MAC address, names it, sets MTU and addresses
-// (static, or leased by DHCPv4, RFC 2131), and keeps one ipip link of its own
-// (not the kernel's shared tunl0, whose local address can not be set). It sets
-// no routes: package route does. Addresses that it did not add are left alone.
+// It finds each uplink by name or MAC address, or makes it as a bond or a VLAN of
+// others; names it, sets MTU and addresses of both families (static, or leased by
+// DHCPv4, RFC 2131), and puts the gateway's own addresses on the loopback. Addresses
+// carry our mark (IFA_PROTO), links that it made an alias: what is not wanted any more
+// goes by that, and what others added is left alone.
+//
+// Tunnels are links of its own, not the kernel's shared tunl0, whose local address can
+// not be set: one of each kind that the families of pods and gateways call for
+// (Need.Tunnels), to any gateway. A VXLAN link learns and floods nothing: a gateway's
+// MAC address follows from its IP address. Links of another configuration are
+// removed when no route leads there any more (SweepTunnels).
+//
+// It sets no routes: package route does.
 package link
