@@ -121,6 +121,14 @@ func (s *site) killed(all bool) (lost int) {
 		s.must(s.gw["gw-a"].Restart(s.Context()))
 		within(s.T, time.Minute, "all sessions of gw-a", s.gw["gw-a"].Established)
 		within(s.T, time.Minute, "BFD on gw-a", func(ctx context.Context) error { return s.watched(ctx, "gw-a") })
+		// What is killed before it has told its own again is forgotten (RFC 4724 section 4.2).
+		within(s.T, time.Minute, "gw-a to settle", func(ctx context.Context) error {
+			var status api.Status
+			if err := s.gw["gw-a"].JSON(ctx, &status, "status"); err != nil || !status.Settled {
+				return fmt.Errorf("%+v %w", status, err)
+			}
+			return nil
+		})
 		if again := s.bfdProcess("gw-a"); (again == process) == all {
 			s.Errorf("the BFD process was %d, is %d", process, again)
 		}
