@@ -27,7 +27,8 @@ type life struct {
 	restarting bool // its first peers may be told that our routes were kept
 	kept       bool // they were; it never changes
 
-	config     Config // that is in force as a whole
+	config     Config // that is in force, but for what is postponed
+	postponed  bool   // a change that waits for the end of a session
 	filters    *filters
 	generation int // of filters
 	peers      map[netip.Addr]*api.Peer
@@ -84,7 +85,7 @@ func (l *life) begin(ctx context.Context, c Config, originate []Origin) error {
 // configure makes the process do what c says, by difference: a session that stays
 // the same notices nothing.
 func (l *life) configure(ctx context.Context, c Config) error {
-	if reflect.DeepEqual(l.config, c) {
+	if reflect.DeepEqual(l.config, c) && !l.postponed {
 		return nil
 	}
 	if err := l.filter(ctx, c); err != nil {
@@ -166,9 +167,8 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(c.Peers, func(p Peer) bool { return l.postpone(c.peer(p, false), p.Address) }) {
-		l.config = c
-	}
+	l.config = c
+	l.postponed = slices.ContainsFunc(c.Peers, func(p Peer) bool { return l.postpone(c.peer(p, false), p.Address) })
 	return nil
 }
 
