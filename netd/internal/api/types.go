@@ -62,6 +62,7 @@ type Uplink struct {
 	Carrier   bool           `json:"carrier"`
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Router    netip.Addr     `json:"router,omitzero"`
+	Router6   netip.Addr     `json:"router6,omitzero"`
 	Problem   string         `json:"problem,omitempty"`
 }
 

@@ -52,7 +52,7 @@ func (d *Daemon) publish() {
 	}
 	for _, u := range d.uplinks {
 		v.status.Uplinks = append(v.status.Uplinks, api.Uplink{
-			Name: u.Name, MAC: u.MAC, MTU: u.MTU, Carrier: u.Carrier, Addresses: u.Addresses, Router: u.Router, Problem: u.Problem,
+			Name: u.Name, MAC: u.MAC, MTU: u.MTU, Carrier: u.Carrier, Addresses: u.Addresses, Router: u.Router, Router6: u.Router6, Problem: u.Problem,
 		})
 	}
 	for _, t := range d.tunnels {
