@@ -17,6 +17,7 @@ func (r *reader) check(f *rawFile) {
 	r.checkRouterID(f)
 	r.checkBGP(f)
 	r.checkTunnel(f.tunnel)
+	r.checkTunnelMTU(f)
 	r.checkPools(f)
 	r.checkMTU6(f)
 	r.checkWorkloads(f)

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"net/netip"
+	"slices"
+)
+
 // Tunnel is how packets go to gateways that the fabric does not reach natively.
 type Tunnel struct {
 	Type TunnelType
@@ -46,6 +51,31 @@ func (r *reader) checkTunnel(t rawTunnel) {
 	for v, plain := range map[val[int64]]int64{t.vni: defaultVNI, t.port: vxlanPort} {
 		if v.n != nil && v.ok && v.v != plain {
 			r.conflict(v.n, `this is VXLAN's: expected type = "vxlan" beside it`)
+		}
+	}
+}
+
+// checkTunnelMTU reports uplinks that are too narrow for the tunnels: on a link of less
+// than 1280 octets the kernel has no IPv6 (RFC 8200 section 5), which all but IPv4 in
+// IPv4 need, VXLAN for its next hops.
+func (r *reader) checkTunnelMTU(f *rawFile) {
+	is6 := func(a val[netip.Addr]) bool { return a.ok && a.v.Is6() }
+	over6 := slices.ContainsFunc(f.bgp.gateways, func(g rawPeer) bool { return is6(g.address) || is6(g.other) })
+	inner6 := slices.ContainsFunc(f.pools, func(p rawPool) bool { return p.prefix.ok && p.prefix.v.Addr().Is6() && p.mode.v != ModeNever })
+	overhead := int64(20)
+	if over6 {
+		overhead = 40
+	}
+	vxlan := f.tunnel.kind.v == TunnelVXLAN
+	if vxlan {
+		overhead += 30
+	}
+	if !f.tunnelled() || !vxlan && !over6 && !inner6 {
+		return
+	}
+	for _, u := range f.uplinks {
+		if least := 1280 + overhead; u.mtu.ok && u.mtu.n != nil && u.mtu.v < least {
+			r.conflict(u.mtu.n, "the tunnels add %d octets and need 1280 inside: expected at least %d", overhead, least)
 		}
 	}
 }
