@@ -56,8 +56,10 @@ func (s *site) dump() {
 		s.Logf("=== %s: show route all\n%s", name, out)
 	}
 	for name, h := range s.hosts {
-		out, _ := h.Run(ctx, "ip", "route")
-		s.Logf("=== %s: ip route\n%s", name, out)
+		for _, command := range []string{"ip route", "ip -6 route", "ip nexthop", "ip -d link", "ip -s neigh", "nft list ruleset"} {
+			out, _ := h.Run(ctx, strings.Fields(command)...)
+			s.Logf("=== %s: %s\n%s", name, command, out)
+		}
 	}
 }
 
