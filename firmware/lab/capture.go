@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 )
@@ -30,8 +31,31 @@ func (h *Host) Capture(ctx context.Context, name, link, filter string) (*Capture
 	})
 }
 
+// counts is what tcpdump answers to SIGUSR1.
+var counts = regexp.MustCompile(`(?m)^tcpdump: (\d+) packets? captured`)
+
+// settle waits until tcpdump has read all that the kernel has for it, which at its end
+// it would drop: until two of its answers in a row have the same count.
+func (c *Capture) settle() {
+	_ = Until(context.Background(), "tcpdump to be at rest", func(context.Context) error {
+		_ = c.Signal(syscall.SIGUSR1)
+		all := counts.FindAllStringSubmatch(c.Tail(1<<30), -1)
+		n := len(all)
+		select {
+		case <-c.Done():
+			return nil
+		default:
+		}
+		if n < 2 || all[n-1][1] != all[n-2][1] {
+			return fmt.Errorf("%d answers", n)
+		}
+		return nil
+	})
+}
+
 // Packets ends the capture and returns its packets, one a line.
 func (c *Capture) Packets() []string {
+	c.settle()
 	_ = c.Signal(syscall.SIGINT)
 	<-c.Done()
 	var packets []string
