@@ -50,11 +50,11 @@ encapsulation = "always"`)
 	s.edit(`, router6 = "2001:db8:2::1"`, "")
 	s.edit(`encapsulation = "always"`, "")
 	s.again(syscall.SIGTERM, all...)
-	s.explains("gw-a", "2001:db8:64:3::/64", "sit via 10.0.2.13 dev netd-sit0")
-	s.explains("gw-a", "2001:db8:64:2::/64", "sit via 10.0.1.12 dev netd-sit0")
+	s.explains("gw-a", "2001:db8:64:3::/64", "sit via 10.0.2.13 dev netd-s0a00020d")
+	s.explains("gw-a", "2001:db8:64:2::/64", "sit via 10.0.1.12 dev netd-s0a00010c")
 	s.allReach6()
 	s.allReach()
-	s.shows("gw-a", "ip link", "!netd-ip6tnl0", "netd-ipip0", "netd-sit0")
+	s.shows("gw-a", "ip link", "!netd-ip6tnl0", "netd-ipip0", "netd-s0a00020d@")
 	s.shows("gw-a", "ip -6 route", "!::/96", "!encap ip6")
 	s.shows("gw-a", "ip -6 addr show dev uplink0", "!2001:db8:1::11")
 
@@ -65,13 +65,13 @@ encapsulation = "always"`)
 	s.explains("gw-a", "2001:db8:64:3::/64", "vxlan via 10.0.2.13 dev netd-vxlan0")
 	s.allReach6()
 	s.allReach()
-	s.shows("gw-a", "ip link", "!netd-ipip0", "!netd-sit0", "netd-vxlan0")
+	s.shows("gw-a", "ip link", "!netd-ipip0", "!netd-s0", "netd-vxlan0")
 
 	// And back.
 	s.edit("[tunnel]\ntype = \"vxlan\"\n", "")
 	s.again(syscall.SIGTERM, all...)
 	s.allReach()
-	s.shows("gw-a", "ip link", "netd-ipip0", "netd-sit0", "!netd-vxlan0")
+	s.shows("gw-a", "ip link", "netd-ipip0", "netd-s0a00010c@", "!netd-vxlan0")
 }
 
 // A bond and VLANs on it, as the example has them: sessions and pods use them as any

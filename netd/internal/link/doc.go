@@ -8,7 +8,7 @@
 //
 // Tunnels are links of its own, not the kernel's shared tunl0, whose local address can
 // not be set: one of each kind that the families of pods and gateways call for
-// (Need.Tunnels), to any gateway. A VXLAN link learns and floods nothing: a gateway's
+// (Need.Tunnels), to any gateway; but sit, of which each gateway has one. A VXLAN link learns and floods nothing: a gateway's
 // MAC address follows from its IP address. Links of another configuration are
 // removed when no route leads there any more (SweepTunnels).
 //

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"netd/netd/internal/rtnl"
 )
@@ -53,13 +54,19 @@ func overhead(kind string, outer6 bool) int {
 	return n
 }
 
-// names are all links that tunnels may be, ever. A VXLAN link has one outer family.
+// names are the links that there is at most one of. A VXLAN link has one outer family.
 func names() []string {
-	return []string{"netd-ipip0", "netd-sit0", "netd-ip6tnl0", "netd-vxlan0", "netd-vxlan1"}
+	return []string{"netd-ipip0", "netd-ip6tnl0", "netd-vxlan0", "netd-vxlan1"}
 }
 
-// Tunnels are the links that are needed, in a fixed order.
-func (n Need) Tunnels() []Tunnel {
+// sitPrefix begins the name of a sit link, whose end is its gateway's address in
+// hexadecimal digits: there is one for each gateway.
+const sitPrefix = "netd-s"
+
+func sitName(gateway netip.Addr) string { return fmt.Sprintf("%s%x", sitPrefix, gateway.As4()) }
+
+// kinds are the tunnels that are needed, in a fixed order, as one link each.
+func (n Need) kinds() []Tunnel {
 	var all []Tunnel
 	add := func(kind, name string, local netip.Addr, inner4, inner6, outer6 bool) {
 		if !local.IsValid() || !inner4 && !inner6 || !n.over(outer6) {
@@ -67,7 +74,6 @@ func (n Need) Tunnels() []Tunnel {
 		}
 		t := Tunnel{Inner4: inner4, Inner6: inner6, Outer6: outer6, Source: local}
 		t.Tunnel = rtnl.Tunnel{Kind: kind, Name: name, Local: local, MTU: n.MTU - overhead(kind, outer6)}
-		t.know(n)
 		all = append(all, t)
 	}
 	if n.VXLAN != nil {
@@ -76,8 +82,24 @@ func (n Need) Tunnels() []Tunnel {
 		return all
 	}
 	add("ipip", "netd-ipip0", n.Local4, n.Inner4, false, false)
-	add("sit", "netd-sit0", n.Local4, false, n.Inner6, false)
+	add("sit", "", n.Local4, false, n.Inner6, false)
 	add("ip6tnl", "netd-ip6tnl0", n.Local6, n.Inner4, n.Inner6, true)
+	return all
+}
+
+// Tunnels are the links that are needed, in a fixed order.
+func (n Need) Tunnels() []Tunnel {
+	var all []Tunnel
+	for _, t := range n.kinds() {
+		if t.Kind == "sit" {
+			all = append(all, t.toEach(n.Gateways)...)
+			continue
+		}
+		if t.Kind == "vxlan" {
+			t.know(n)
+		}
+		all = append(all, t)
+	}
 	return all
 }
 
@@ -92,30 +114,34 @@ func (n Need) over(six bool) bool {
 // the tunnels.
 func (n Need) PodMTU() int {
 	mtu := n.MTU
-	for _, t := range n.Tunnels() {
+	for _, t := range n.kinds() {
 		mtu = min(mtu, t.MTU)
 	}
 	return mtu
 }
 
-// know fills in how the link knows the gateways.
+// know fills in how a VXLAN link knows the gateways.
 func (t *Tunnel) know(n Need) {
-	if t.Kind == "sit" || t.Kind == "vxlan" {
-		t.Keys = map[netip.Addr]netip.Addr{}
-	}
-	if t.Kind == "vxlan" {
-		t.VNI, t.Port, t.MAC = n.VXLAN.VNI, n.VXLAN.Port, macOf(t.Local)
-	}
+	t.Keys = map[netip.Addr]netip.Addr{}
+	t.VNI, t.Port, t.MAC = n.VXLAN.VNI, n.VXLAN.Port, macOf(t.Local)
 	for _, g := range n.Gateways {
-		switch {
-		case g.Is6() != t.Outer6:
-		case t.Kind == "sit":
-			t.Keys[g] = compatible(g)
-		case t.Kind == "vxlan":
+		if g.Is6() == t.Outer6 {
 			t.Keys[g] = linkLocal(macOf(g))
 			t.Neighbours = append(t.Neighbours, neighbours(g)...)
 		}
 	}
+}
+
+// toEach are the links of a kind that takes one gateway each.
+func (t Tunnel) toEach(gateways []netip.Addr) []Tunnel {
+	var all []Tunnel
+	for _, g := range gateways {
+		if g.Is4() {
+			t.Name, t.Remote, t.Keys = sitName(g), g, map[netip.Addr]netip.Addr{g: compatible(g)}
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // compatible is an IPv4 address as sit takes it for a next hop of IPv6 routes (RFC
@@ -134,8 +160,6 @@ type TunnelKernel interface {
 	DeleteLink(name string) error
 	SetMTU(index, mtu int) error
 	SetUp(index int) error
-	Addresses(link int) ([]rtnl.Address, error)
-	DeleteAddress(link int, p netip.Prefix) error
 	Neighbours(link int) ([]rtnl.Neighbour, error)
 	PutNeighbour(link int, n rtnl.Neighbour) error
 	DeleteNeighbour(link int, n rtnl.Neighbour) error
@@ -152,14 +176,18 @@ func ApplyTunnels(k TunnelKernel, wanted []Tunnel) error {
 }
 
 // SweepTunnels removes the tunnels that are not wanted.
-func SweepTunnels(k interface{ DeleteLink(name string) error }, wanted []Tunnel) error {
-	var errs []error
-	for _, name := range names() {
-		if !slices.ContainsFunc(wanted, func(t Tunnel) bool { return t.Name == name }) {
-			errs = append(errs, k.DeleteLink(name))
+func SweepTunnels(k interface {
+	Links() ([]rtnl.Link, error)
+	DeleteLink(name string) error
+}, wanted []Tunnel) error {
+	links, err := k.Links()
+	for _, l := range links {
+		ours := slices.Contains(names(), l.Name) || l.Kind == "sit" && strings.HasPrefix(l.Name, sitPrefix)
+		if ours && !slices.ContainsFunc(wanted, func(t Tunnel) bool { return t.Name == l.Name }) {
+			err = errors.Join(err, k.DeleteLink(l.Name))
 		}
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 func (t *Tunnel) apply(k TunnelKernel) error {
@@ -188,7 +216,7 @@ func (t *Tunnel) apply(k TunnelKernel) error {
 			return err
 		}
 	}
-	if err := t.quiet(k, l.Index); err != nil {
+	if err := t.quiet(); err != nil {
 		return err
 	}
 	if t.Kind != "vxlan" {
@@ -208,7 +236,7 @@ func (t *Tunnel) is(l rtnl.Link) bool {
 	case "vxlan":
 		return l.Local == t.Local && l.VNI == t.VNI && l.Port == t.Port && !l.Learning && bytes.Equal(l.MAC, t.MAC)
 	}
-	return l.Local == t.Local && l.PMTUDiscovery
+	return l.Local == t.Local && l.PMTUDiscovery && (t.Kind != "sit" || l.Remote == t.Remote)
 }
 
 func (t *Tunnel) make(k TunnelKernel) (rtnl.Link, error) {
@@ -230,7 +258,7 @@ func (t *Tunnel) make(k TunnelKernel) (rtnl.Link, error) {
 }
 
 // quiet takes from the link what the kernel does of its own accord.
-func (t *Tunnel) quiet(k TunnelKernel, index int) error {
+func (t *Tunnel) quiet() error {
 	// Off, not loose: on a link without an address the kernel's loose check
 	// (fib_validate_source, last_resort) is strict, and would drop what left
 	// natively and comes back by the tunnel. The guard checks the outer source.
@@ -242,15 +270,5 @@ func (t *Tunnel) quiet(k TunnelKernel, index int) error {
 		rtnl.SetSysctl("ipv6/conf/"+t.Name+"/disable_ipv6", "0"),
 		rtnl.SetSysctl("ipv6/conf/"+t.Name+"/accept_ra", "0"),
 	)
-	if t.Kind != "sit" {
-		return errors.Join(errs...)
-	}
-	// A sit link gets the address ::LOCAL/96, and with it a route by which a pod
-	// could send to any IPv4 address.
-	have, err := k.Addresses(index)
-	errs = append(errs, err)
-	for _, a := range have {
-		errs = append(errs, k.DeleteAddress(index, a.Prefix))
-	}
 	return errors.Join(errs...)
 }

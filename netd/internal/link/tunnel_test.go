@@ -45,11 +45,12 @@ func TestTunnels(t *testing.T) {
 		want string
 		mtu  int
 	}{
-		{"both families over both", func(*Need) {}, "netd-ipip0 4/4 1480, netd-sit0 6/4 1480, netd-ip6tnl0 46/6 1460", 1460},
+		{"both families over both", func(*Need) {}, "netd-ipip0 4/4 1480, netd-ip6tnl0 46/6 1460", 1460},
 		{"no pods that need one", func(n *Need) { n.Inner4, n.Inner6 = false, false }, "", 1500},
 		{"no address yet", func(n *Need) { n.Local4, n.Local6 = netip.Addr{}, netip.Addr{} }, "", 1500},
 		{"IPv4 only", func(n *Need) { n.Inner6, n.Local6 = false, netip.Addr{} }, "netd-ipip0 4/4 1480", 1480},
-		{"gateways of IPv4 only", func(n *Need) { n.Gateways = []netip.Addr{ip("10.0.2.13")} }, "netd-ipip0 4/4 1480, netd-sit0 6/4 1480", 1480},
+		{"gateways of IPv4 only", func(n *Need) { n.Gateways = []netip.Addr{ip("10.0.1.12"), ip("10.0.2.13")} }, "netd-ipip0 4/4 1480, netd-s0a00010c 6/4 1480, netd-s0a00020d 6/4 1480", 1480},
+		{"IPv6 pods, and gateways that are not known yet", func(n *Need) { n.Inner4, n.Local6 = false, netip.Addr{} }, "", 1480},
 		{"gateways of IPv6 only", func(n *Need) { n.Gateways, n.Inner4 = []netip.Addr{ip("2001:db8:2::13")}, false }, "netd-ip6tnl0 6/6 1460", 1460},
 		{"VXLAN", func(n *Need) { n.VXLAN = &VXLAN{VNI: 7, Port: 4789} }, "netd-vxlan0 46/4 1450 02:6e:0a:00:01:0b, netd-vxlan1 46/6 1430 06:29:ce:a1:48:34", 1430},
 		{"VXLAN over IPv4", func(n *Need) {

@@ -43,9 +43,8 @@ func lab6() Facts {
 	f.Gateways[ip("2001:db8:1::12")], f.Gateways[ip("2001:db8:2::13")], f.Gateways[ip("10.0.2.14")] = "gw-b", "gw-c", "gw-d"
 	f.Source6 = ip("2001:db8:1::11")
 	f.Tunnels = append(f.Tunnels,
-		Tunnel{Kind: SIT, Link: "netd-sit0", Inner: IPv6, Outer: IPv4, Keys: map[netip.Addr]netip.Addr{
-			ip("10.0.2.14"): ip("::10.0.2.14"), ip("10.0.1.12"): ip("::10.0.1.12"),
-		}},
+		Tunnel{Kind: SIT, Link: "netd-s0a00020e", Inner: IPv6, Outer: IPv4, Keys: map[netip.Addr]netip.Addr{ip("10.0.2.14"): ip("::10.0.2.14")}},
+		Tunnel{Kind: SIT, Link: "netd-s0a00010c", Inner: IPv6, Outer: IPv4, Keys: map[netip.Addr]netip.Addr{ip("10.0.1.12"): ip("::10.0.1.12")}},
 		Tunnel{Kind: IP6Tnl, Link: "netd-ip6tnl0", Inner: IPv4, Outer: IPv6, Local: f.Source6},
 		Tunnel{Kind: IP6Tnl, Link: "netd-ip6tnl0", Inner: IPv6, Outer: IPv6, Local: f.Source6},
 	)
@@ -295,7 +294,7 @@ func TestPlanFamilies(t *testing.T) {
 			f.Gateways[ip("10.0.2.13")] = "gw-x"
 			f.Paths = []Path{path("2001:db8:64:3::/64", "10.0.2.13", "gw-x", 0)}
 		}, `
-2001:db8:64:3::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.2.13 without a tunnel, and the tunnel link does not know it yet
+2001:db8:64:3::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.2.13 without a tunnel, and there is no tunnel link for IPv6 over IPv4 to it
 `},
 		{"IPv6 natively: by a link-local ToR, by a gateway on the subnet, through the ToR's default route", func(f *Facts) {
 			f.Paths = []Path{
@@ -323,12 +322,12 @@ func TestPlanFamilies(t *testing.T) {
 10.64.3.0/26 ipip via 10.0.2.13 dev netd-ipip0
 10.64.4.0/26 ip6tnl via 2001:db8:2::13 dev netd-ip6tnl0 from 2001:db8:1::11
 2001:db8:64:3::/64 ip6tnl via 2001:db8:2::13 dev netd-ip6tnl0 from 2001:db8:1::11
-2001:db8:64:4::/64 sit via 10.0.2.14 as ::a00:20e dev netd-sit0
+2001:db8:64:4::/64 sit via 10.0.2.14 as ::a00:20e dev netd-s0a00020e
 `},
 		{"IPv6 to an IPv4 next hop on the subnet: by a tunnel too", func(f *Facts) {
 			f.Paths = []Path{path("2001:db8:64:2::/64", "10.0.1.12", "gw-b", 0)}
 		}, `
-2001:db8:64:2::/64 sit via 10.0.1.12 as ::a00:10c dev netd-sit0
+2001:db8:64:2::/64 sit via 10.0.1.12 as ::a00:10c dev netd-s0a00010c
 `},
 		{"what is not possible", func(f *Facts) {
 			f.Pools = append(f.Pools, Pool{pfx("2001:db8:65::/48"), Never})
@@ -339,8 +338,8 @@ func TestPlanFamilies(t *testing.T) {
 			}
 		}, `
 2001:db8:64:2::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.1.1 without a tunnel, and it is no known gateway
-2001:db8:64:3::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.2.14 without a tunnel, and there is no tunnel link for IPv6 over IPv4
-2001:db8:64:4::/64 none: no route: next hop is in another subnet, and there is no tunnel link for IPv6 over IPv6
+2001:db8:64:3::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.2.14 without a tunnel, and there is no tunnel link for IPv6 over IPv4 to it
+2001:db8:64:4::/64 none: no route: next hop is in another subnet, and there is no tunnel link for IPv6 over IPv6 to it
 2001:db8:65::/64 none: no route: not possible: IPv6 packets do not go to the IPv4 next hop 10.0.1.12 without a tunnel, and the pool's mode is never
 `},
 	}

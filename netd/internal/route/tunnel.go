@@ -66,16 +66,14 @@ func (f *Facts) tunnel(p Path, gateway bool, mode Mode, hop Hop) (*Tunnel, strin
 		return nil, "next hop would itself be reached through the tunnel"
 	}
 	for i, t := range f.Tunnels {
-		_, known := t.Keys[p.NextHop]
-		switch {
-		case t.Inner != inner || t.Outer != outer:
-		case t.Keys != nil && !known:
-			return nil, where + ", and the tunnel link does not know it yet"
-		default:
+		if t.Inner != inner || t.Outer != outer {
+			continue
+		}
+		if _, known := t.Keys[p.NextHop]; known || t.Keys == nil {
 			return &f.Tunnels[i], ""
 		}
 	}
-	return nil, fmt.Sprintf("%s, and there is no tunnel link for %s over %s", where, inner, outer)
+	return nil, fmt.Sprintf("%s, and there is no tunnel link for %s over %s to it", where, inner, outer)
 }
 
 // native tells whether a path's next hop can take its packets as they are. The

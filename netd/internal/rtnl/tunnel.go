@@ -9,15 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Tunnel is a link that sends packets inside of others to whatever next hop its
-// routes name.
+// Tunnel is a link that sends packets inside of others, to whatever next hop its
+// routes name or to one remote address.
 type Tunnel struct {
 	Name string
 	// Kind is ipip (RFC 2003), sit (RFC 4213), ip6tnl (RFC 2473) or vxlan (RFC 7348).
 	Kind string
 	// Local is the outer source address, but for ip6tnl, whose next hops say it.
 	Local netip.Addr
-	MTU   int
+	// Remote is for sit, which has one: with several, the kernel sends what is for one
+	// by the route that it has cached for another (ipip6_tunnel_xmit, dst_cache).
+	Remote netip.Addr
+	MTU    int
 	// VNI, Port and MAC are those of vxlan.
 	VNI, Port int
 	MAC       net.HardwareAddr
@@ -40,7 +43,7 @@ func (c *Conn) AddTunnel(t Tunnel) error {
 		}
 	case "sit":
 		l = &netlink.Sittun{
-			LinkAttrs: attrs, Local: toIP(t.Local), Remote: net.IPv4zero.To4(),
+			LinkAttrs: attrs, Local: toIP(t.Local), Remote: toIP(t.Remote),
 			Ttl: tunnelTTL, PMtuDisc: 1, Proto: unix.IPPROTO_IPV6,
 		}
 	case "ip6tnl":
