@@ -22,8 +22,9 @@ func asAgent(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, agentKey, "1")
 }
 
-// events answers the agent's WatchEvent in GoBGP's place; other clients get GoBGP's.
-// GoBGP leaves out why a session went down, which only its own process can learn.
+// events answers the agent's WatchEvent and ListPath in GoBGP's place; other clients get
+// GoBGP's. GoBGP leaves out why a session went down, which only its own process can
+// learn; for paths see answer.
 type events struct {
 	server atomic.Pointer[server.BgpServer] // nil while it is being made
 	heard  *heard
@@ -31,12 +32,16 @@ type events struct {
 
 func (e *events) intercept(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	md, _ := metadata.FromIncomingContext(stream.Context())
-	if info.FullMethod != api.GoBgpService_WatchEvent_FullMethodName || len(md.Get(agentKey)) == 0 {
+	events, paths := info.FullMethod == api.GoBgpService_WatchEvent_FullMethodName, info.FullMethod == api.GoBgpService_ListPath_FullMethodName
+	if !events && !paths || len(md.Get(agentKey)) == 0 {
 		return handle(service, stream)
 	}
 	s := e.server.Load()
 	if s == nil {
 		return status.Error(codes.Unavailable, "the speaker is starting")
+	}
+	if paths {
+		return answer(stream, s)
 	}
 	if err := stream.RecvMsg(new(api.WatchEventRequest)); err != nil {
 		return err

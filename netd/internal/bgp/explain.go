@@ -96,8 +96,21 @@ func covering(ctx context.Context, client api.GoBgpServiceClient, peer netip.Add
 			if path.GetIsFromExternal() {
 				from = filter.ByEBGP
 			}
-			list = append(list, Filtered{NextHop: nextHop(path, peer), Path: facts(prefix, from, path.GetPattrs())})
+			list = append(list, Filtered{NextHop: nextHop(hops(path), path.GetIsFromExternal(), peer), Path: facts(prefix, from, path.GetPattrs())})
 		}
 	})
 	return list, err
+}
+
+// hops are the next hops that a path names.
+func hops(p *api.Path) []netip.Addr {
+	var all []netip.Addr
+	for _, a := range p.GetPattrs() {
+		for _, text := range append(a.GetMpReach().GetNextHops(), a.GetNextHop().GetNextHop()) {
+			if hop, err := netip.ParseAddr(text); err == nil {
+				all = append(all, hop)
+			}
+		}
+	}
+	return all
 }

@@ -2,20 +2,19 @@ package bgp
 
 import (
 	"encoding/hex"
+	"net/netip"
 	"strings"
 	"testing"
 
-	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
-	"google.golang.org/protobuf/proto"
 )
 
 // checkLearned holds what is true of any paths.
-func checkLearned(t *testing.T, d *api.Destination, sources map[string]source) {
+func checkLearned(t *testing.T, paths []Path) {
 	t.Helper()
 	last := 0
-	for i, p := range learned(d, func(n string) (source, bool) { from, ok := sources[n]; return from, ok }) {
+	for i, p := range paths {
 		if !p.Prefix.IsValid() || !p.NextHop.IsValid() || p.NextHop.Is4In6() {
 			t.Errorf("path %d: %+v", i, p)
 		}
@@ -29,34 +28,27 @@ func checkLearned(t *testing.T, d *api.Destination, sources map[string]source) {
 	}
 }
 
-func fuzzSources() map[string]source {
-	return map[string]source{
-		"10.0.1.1": {"tor1", ip("10.0.1.1")}, "fe80::1%uplink0": {"tor2", ip("fe80::1%uplink0")},
-	}
-}
-
-// FuzzLearned: whatever the speaker answers is translated or left out.
-func FuzzLearned(f *testing.F) {
-	for _, d := range []*api.Destination{
-		{},
-		{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001}, []uint32{65101})}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::ffff:10.0.1.1", "fe80::1"), med(7), community(llgrStale)}},
-			{NeighborIp: "fe80::1%uplink0", Pattrs: []*api.Attribute{mpReach("2001:db8::1", "fe80::1")}},
-		}},
-		{Prefix: "10.64.3.0/99", Paths: []*api.Path{nil, {Pattrs: []*api.Attribute{nil}}}},
-	} {
-		b, err := proto.Marshal(d)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
+// FuzzAnswer: whatever the speaker answers is understood or refused.
+func FuzzAnswer(f *testing.F) {
+	w := answerWriter{numbers: map[string]int{}}
+	w.prefix(pfx("10.64.3.0/26"), []*apiutil.Path{
+		{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001}, []uint32{65101})}},
+		{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::ffff:10.0.1.1", "fe80::1"), med(7), community(llgrStale)}},
+	})
+	f.Add(w.chunk)
+	w.prefix(pfx("2001:db8:64::/64"), []*apiutil.Path{
+		{PeerAddress: ip("fe80::1%uplink0"), Attrs: []bgp.PathAttributeInterface{mpReach("2001:db8::1", "fe80::1")}},
+	})
+	f.Add(w.chunk)
+	f.Add([]byte{recordPrefix, 5, 10, 64, 3, 0, 26, 1, 7})
+	f.Add([]byte{recordReport, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0xf})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var d api.Destination
-		if proto.Unmarshal(b, &d) == nil {
-			checkLearned(t, &d, fuzzSources())
-		}
+		r := answerReader{name: func(netip.Addr) string { return "tor1" }}
+		_ = r.read(b, func(p netip.Prefix, told []*known) {
+			if learned(p, told); !p.IsValid() {
+				t.Errorf("prefix %s", p)
+			}
+		})
 	})
 }
 
@@ -81,12 +73,13 @@ func FuzzUpdate(f *testing.F) {
 		if err != nil || m == nil {
 			return
 		}
-		attributes, err := apiutil.MarshalPathAttributes(m.Body.(*bgp.BGPUpdate).PathAttributes)
+		attributes := m.Body.(*bgp.BGPUpdate).PathAttributes
+		paths, err := relayed(pfx("10.64.3.0/26"), []*apiutil.Path{
+			{PeerAddress: ip("10.0.1.1"), Attrs: attributes}, {PeerAddress: ip("fe80::1%uplink0"), Attrs: attributes},
+		}, map[netip.Addr]string{ip("10.0.1.1"): "tor1", ip("fe80::1%uplink0"): "tor2"})
 		if err != nil {
-			return
+			t.Error(err)
 		}
-		checkLearned(t, &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "10.0.1.1", Pattrs: attributes}, {NeighborIp: "fe80::1%uplink0", Pattrs: attributes},
-		}}, fuzzSources())
+		checkLearned(t, paths)
 	})
 }

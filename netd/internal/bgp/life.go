@@ -23,6 +23,7 @@ import (
 // guards it.
 type life struct {
 	client     api.GoBgpServiceClient
+	conn       grpc.ClientConnInterface // of client, for questions of our own
 	started    time.Time
 	restarting bool // its first peers may be told that our routes were kept
 	kept       bool // they were; it never changes

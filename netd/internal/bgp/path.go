@@ -4,7 +4,8 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 
 	"netd/netd/internal/filter"
 )
@@ -30,37 +31,55 @@ func (m merit) as(o merit) bool {
 	return m == o
 }
 
-func meritOf(p *api.Path) merit {
-	m := merit{localPref: 100, external: p.GetIsFromExternal(), stale: isStale(p)}
-	for _, a := range p.GetPattrs() {
-		switch {
-		case a.GetLocalPref() != nil:
-			m.localPref = a.GetLocalPref().GetLocalPref()
-		case a.GetOrigin() != nil:
-			m.origin = a.GetOrigin().GetOrigin()
-		case a.GetMultiExitDisc() != nil:
-			m.med = a.GetMultiExitDisc().GetMed()
-		case a.GetAsPath() != nil:
-			for i, seg := range a.GetAsPath().GetSegments() {
-				switch seg.GetType() {
-				case api.AsSegment_TYPE_AS_SET:
-					m.hops++
-				default:
-					m.hops += uint32(len(seg.GetNumbers()))
-					if i == 0 && len(seg.GetNumbers()) > 0 {
-						m.neighbourAS = seg.GetNumbers()[0]
-					}
-				}
-			}
-		}
-	}
-	return m
+// report is what the speaker's process tells of a path: all but the prefix, which it
+// shares with many.
+type report struct {
+	from, nextHop netip.Addr
+	asPath        []uint32
+	merit
 }
 
-func isStale(p *api.Path) bool {
-	return p.GetStale() || slices.ContainsFunc(p.GetPattrs(), func(a *api.Attribute) bool {
-		return slices.Contains(a.GetCommunities().GetCommunities(), llgrStale)
-	})
+func reportOf(p *apiutil.Path) report {
+	r := report{from: p.PeerAddress, merit: merit{localPref: 100, external: p.IsFromExternal, stale: p.Stale}}
+	var hops []netip.Addr
+	for _, a := range p.Attrs {
+		switch a := a.(type) {
+		case *bgp.PathAttributeLocalPref:
+			r.localPref = a.Value
+		case *bgp.PathAttributeOrigin:
+			r.origin = uint32(a.Value)
+		case *bgp.PathAttributeMultiExitDisc:
+			r.med = a.Value
+		case *bgp.PathAttributeCommunities:
+			r.stale = r.stale || slices.Contains(a.Value, llgrStale)
+		case *bgp.PathAttributeNextHop:
+			hops = append(hops, a.Value)
+		case *bgp.PathAttributeMpReachNLRI:
+			if hops = append(hops, a.Nexthop); a.LinkLocalNexthop.IsLinkLocalUnicast() {
+				hops = append(hops, a.LinkLocalNexthop)
+			}
+		case *bgp.PathAttributeAsPath:
+			r.follow(a)
+		}
+	}
+	r.nextHop = nextHop(hops, p.IsFromExternal, r.from)
+	return r
+}
+
+// follow takes in the AS path.
+func (r *report) follow(path *bgp.PathAttributeAsPath) {
+	for i, segment := range path.Value {
+		numbers := segment.GetAS()
+		r.asPath = append(r.asPath, numbers...)
+		if segment.GetType() == bgp.BGP_ASPATH_ATTR_TYPE_SET {
+			r.hops++
+			continue
+		}
+		r.hops += uint32(len(numbers))
+		if i == 0 && len(numbers) > 0 {
+			r.neighbourAS = numbers[0]
+		}
+	}
 }
 
 // admits says what lets a prefix in.
@@ -74,41 +93,31 @@ func (c Config) admits(prefix netip.Prefix) string {
 	return ByFilter
 }
 
-// source is the peer that a path is from.
-type source struct {
-	name    string
-	address netip.Addr
+// known is a report whose peer we know; the peer of one that is our own, or of a
+// session that is not configured any more, has no name.
+type known struct {
+	report
+	peer string
 }
 
-// learned turns one destination into paths, in BGP's order; our own are left out.
-func learned(d *api.Destination, from func(neighbour string) (source, bool)) []Path {
-	prefix, err := netip.ParsePrefix(d.GetPrefix())
-	if err != nil {
-		return nil
-	}
-	var paths []Path
-	var equals []merit // of the paths that have the last one's rank
-	for _, p := range d.GetPaths() {
-		from, ok := from(p.GetNeighborIp())
-		if !ok {
+// learned turns what is told of a prefix into paths, in BGP's order; those that are no
+// peer's, or lead nowhere, are left out.
+func learned(prefix netip.Prefix, told []*known) []Path {
+	paths := make([]Path, 0, len(told))
+	equals := 0 // which of told is the first of the last one's rank
+	for i, k := range told {
+		if k.peer == "" || !k.nextHop.IsValid() {
 			continue
 		}
-		path := Path{Prefix: prefix, Peer: from.name, Rank: len(paths), Stale: isStale(p), NextHop: nextHop(p, from.address)}
-		if !path.NextHop.IsValid() {
-			continue
-		}
-		for _, a := range p.GetPattrs() {
-			for _, seg := range a.GetAsPath().GetSegments() {
-				path.ASPath = append(path.ASPath, seg.GetNumbers()...)
-			}
-		}
-		m := meritOf(p)
-		if len(paths) > 0 && !slices.ContainsFunc(equals, func(o merit) bool { return !m.as(o) }) {
+		path := Path{Prefix: prefix, Peer: k.peer, Rank: len(paths), Stale: k.stale, NextHop: k.nextHop, ASPath: k.asPath}
+		if len(paths) > 0 && !slices.ContainsFunc(told[equals:i], func(o *known) bool {
+			return o.peer != "" && o.nextHop.IsValid() && !k.as(o.merit)
+		}) {
 			path.Rank = paths[len(paths)-1].Rank
 		} else {
-			equals = equals[:0]
+			equals = i
 		}
-		paths, equals = append(paths, path), append(equals, m)
+		paths = append(paths, path)
 	}
 	return paths
 }
@@ -124,22 +133,14 @@ func unicast(a netip.Addr) bool {
 // two IPv6 next hops only, which is not the link-local one, and may be "::". So a
 // link-local peer's next hop is taken to be the peer itself, but for a path that it
 // has only passed on (iBGP).
-func nextHop(p *api.Path, from netip.Addr) netip.Addr {
-	var texts []string
-	for _, a := range p.GetPattrs() {
-		if a.GetNextHop() != nil {
-			texts = append(texts, a.GetNextHop().GetNextHop())
-		}
-		texts = append(texts, a.GetMpReach().GetNextHops()...)
-	}
+func nextHop(hops []netip.Addr, external bool, from netip.Addr) netip.Addr {
 	var hop netip.Addr
-	for _, text := range texts {
-		a, err := netip.ParseAddr(text)
-		if err != nil {
+	for _, a := range hops {
+		if !a.IsValid() {
 			continue
 		}
 		a = a.Unmap()
-		if from.Zone() != "" && (p.GetIsFromExternal() || a == netip.IPv6Unspecified()) {
+		if from.Zone() != "" && (external || a == netip.IPv6Unspecified()) {
 			return from
 		}
 		if a.IsLinkLocalUnicast() && a.Is6() && from.Zone() != "" {

@@ -5,7 +5,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/osrg/gobgp/v4/api"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
 func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
@@ -18,122 +20,132 @@ func addresses() cmp.Options {
 	}
 }
 
-func via(s string) *api.Attribute {
-	return &api.Attribute{Attr: &api.Attribute_NextHop{NextHop: &api.NextHopAttribute{NextHop: s}}}
-}
+func via(s string) bgp.PathAttributeInterface { return &bgp.PathAttributeNextHop{Value: ip(s)} }
 
-func asPath(segments ...[]uint32) *api.Attribute {
-	a := &api.AsPathAttribute{}
+func asPath(segments ...[]uint32) bgp.PathAttributeInterface {
+	a := &bgp.PathAttributeAsPath{}
 	for _, s := range segments {
-		a.Segments = append(a.Segments, &api.AsSegment{Numbers: s})
+		a.Value = append(a.Value, bgp.NewAs4PathParam(bgp.BGP_ASPATH_ATTR_TYPE_SEQ, s))
 	}
-	return &api.Attribute{Attr: &api.Attribute_AsPath{AsPath: a}}
+	return a
 }
 
-func med(n uint32) *api.Attribute {
-	return &api.Attribute{Attr: &api.Attribute_MultiExitDisc{MultiExitDisc: &api.MultiExitDiscAttribute{Med: n}}}
+func med(n uint32) bgp.PathAttributeInterface { return bgp.NewPathAttributeMultiExitDisc(n) }
+
+func community(n uint32) bgp.PathAttributeInterface {
+	return bgp.NewPathAttributeCommunities([]uint32{n})
 }
 
-func community(n uint32) *api.Attribute {
-	return &api.Attribute{Attr: &api.Attribute_Communities{Communities: &api.CommunitiesAttribute{Communities: []uint32{n}}}}
+func mpReach(hop string, linkLocal ...string) bgp.PathAttributeInterface {
+	a := &bgp.PathAttributeMpReachNLRI{Nexthop: ip(hop)}
+	for _, hop := range linkLocal {
+		a.LinkLocalNexthop = ip(hop)
+	}
+	return a
 }
 
-func mpReach(hops ...string) *api.Attribute {
-	return &api.Attribute{Attr: &api.Attribute_MpReach{MpReach: &api.MpReachNLRIAttribute{NextHops: hops}}}
+// relayed is what the agent understands of what the speaker says about paths.
+func relayed(prefix netip.Prefix, paths []*apiutil.Path, names map[netip.Addr]string) (list []Path, err error) {
+	w := answerWriter{numbers: map[string]int{}}
+	w.prefix(prefix, paths)
+	r := answerReader{name: func(a netip.Addr) string { return names[a] }}
+	return list, r.read(w.chunk, func(p netip.Prefix, told []*known) { list = append(list, learned(p, told)...) })
 }
 
 func TestLearned(t *testing.T) {
-	sources := map[string]source{
-		"10.0.1.1": {"tor1", ip("10.0.1.1")}, "10.0.2.13": {"gw-c", ip("10.0.2.13")}, "fe80::1%uplink0": {"tor2", ip("fe80::1%uplink0")},
-	}
+	names := map[netip.Addr]string{ip("10.0.1.1"): "tor1", ip("10.0.2.13"): "gw-c", ip("fe80::1%uplink0"): "tor2"}
 	tests := []struct {
-		name string
-		d    *api.Destination
-		want []Path
+		name   string
+		prefix string
+		paths  []*apiutil.Path
+		want   []Path
 	}{
-		{"BGP's order, without our own path", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{via("10.0.2.13"), asPath([]uint32{65103})}},
-			{NeighborIp: "<nil>", Pattrs: []*api.Attribute{via("0.0.0.0")}},
-			{NeighborIp: "10.0.1.1", Stale: true, Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001, 65002}, []uint32{65103})}},
-		}}, []Path{
+		{"BGP's order, without our own path", "10.64.3.0/26", []*apiutil.Path{
+			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103})}},
+			{Attrs: []bgp.PathAttributeInterface{via("0.0.0.0")}},
+			{PeerAddress: ip("10.0.1.1"), Stale: true, Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001, 65002}, []uint32{65103})}},
+		}, []Path{
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", Rank: 1, ASPath: []uint32{65001, 65002, 65103}, Stale: true},
 		}},
-		{"a multiprotocol next hop", &api.Destination{Prefix: "0.0.0.0/0", Paths: []*api.Path{
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("10.0.1.1", "fe80::1")}},
-		}}, []Path{{Prefix: pfx("0.0.0.0/0"), NextHop: ip("10.0.1.1"), Peer: "tor1"}}},
-		{"a path that can not be used does not spoil the next", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{via("nonsense")}},
-			{NeighborIp: "10.0.2.13"},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1")}},
-		}}, []Path{{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1"}}},
-		{"two paths of one merit, a longer one, one with another MED", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001})}},
-			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{via("10.0.2.13"), asPath([]uint32{65103})}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001, 65001})}},
-			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{via("10.0.2.13"), asPath([]uint32{65103, 65103}), med(7)}},
-		}}, []Path{
+		{"a multiprotocol next hop", "0.0.0.0/0", []*apiutil.Path{
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("10.0.1.1", "fe80::1")}},
+		}, []Path{{Prefix: pfx("0.0.0.0/0"), NextHop: ip("10.0.1.1"), Peer: "tor1"}}},
+		{"a path that can not be used does not spoil the next", "10.64.3.0/26", []*apiutil.Path{
+			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{&bgp.PathAttributeNextHop{}}},
+			{PeerAddress: ip("10.0.2.13")},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1")}},
+		}, []Path{{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1"}}},
+		{"two paths of one merit, a longer one, one with another MED", "10.64.3.0/26", []*apiutil.Path{
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001})}},
+			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103})}},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001, 65001})}},
+			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103, 65103}), med(7)}},
+		}, []Path{
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001, 65001}},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", Rank: 2, ASPath: []uint32{65103, 65103}},
 		}},
-		{"MEDs count among paths from one AS only", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001}), med(1)}},
-			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{via("10.0.2.13"), asPath([]uint32{65103}), med(5)}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.2"), asPath([]uint32{65001}), med(7)}},
-		}}, []Path{
+		{"MEDs count among paths from one AS only", "10.64.3.0/26", []*apiutil.Path{
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001}), med(1)}},
+			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103}), med(5)}},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.2"), asPath([]uint32{65001}), med(7)}},
+		}, []Path{
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.2"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001}},
 		}},
-		{"eBGP before iBGP, and what is long stale last", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "10.0.1.1", IsFromExternal: true, Pattrs: []*api.Attribute{via("10.0.1.1"), asPath([]uint32{65001})}},
-			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{via("10.0.2.13"), asPath([]uint32{65103})}},
-			{NeighborIp: "10.0.1.1", IsFromExternal: true, Pattrs: []*api.Attribute{via("10.0.1.2"), asPath([]uint32{65001}), community(llgrStale)}},
-		}}, []Path{
+		{"eBGP before iBGP, and what is long stale last", "10.64.3.0/26", []*apiutil.Path{
+			{PeerAddress: ip("10.0.1.1"), IsFromExternal: true, Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001})}},
+			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103})}},
+			{PeerAddress: ip("10.0.1.1"), IsFromExternal: true, Attrs: []bgp.PathAttributeInterface{via("10.0.1.2"), asPath([]uint32{65001}), community(llgrStale)}},
+		}, []Path{
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", Rank: 1, ASPath: []uint32{65103}},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.2"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001}, Stale: true},
 		}},
-		{"IPv6, with an IPv4 next hop in IPv6's form", &api.Destination{Prefix: "2001:db8:64::/64", Paths: []*api.Path{
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::ffff:10.0.1.1")}},
-			{NeighborIp: "10.0.2.13", Pattrs: []*api.Attribute{mpReach("2001:db8::13", "fe80::13")}},
-		}}, []Path{
+		{"IPv6, with an IPv4 next hop in IPv6's form", "2001:db8:64::/64", []*apiutil.Path{
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::ffff:10.0.1.1")}},
+			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{mpReach("2001:db8::13", "fe80::13")}},
+		}, []Path{
 			{Prefix: pfx("2001:db8:64::/64"), NextHop: ip("10.0.1.1"), Peer: "tor1"},
 			{Prefix: pfx("2001:db8:64::/64"), NextHop: ip("2001:db8::13"), Peer: "gw-c"},
 		}},
-		{"an unnumbered peer's next hop is on its link", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "fe80::1%uplink0", IsFromExternal: true, Pattrs: []*api.Attribute{mpReach("2001:db8::1")}},
-			{NeighborIp: "fe80::1%uplink0", Pattrs: []*api.Attribute{mpReach("fe80::1")}},
-			{NeighborIp: "fe80::1%uplink0", Pattrs: []*api.Attribute{mpReach("::")}},
-			{NeighborIp: "fe80::1%uplink0", Pattrs: []*api.Attribute{mpReach("2001:db8::1")}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::")}},
-		}}, []Path{
+		{"an unnumbered peer's next hop is on its link", "10.64.3.0/26", []*apiutil.Path{
+			{PeerAddress: ip("fe80::1%uplink0"), IsFromExternal: true, Attrs: []bgp.PathAttributeInterface{mpReach("2001:db8::1")}},
+			{PeerAddress: ip("fe80::1%uplink0"), Attrs: []bgp.PathAttributeInterface{mpReach("fe80::1")}},
+			{PeerAddress: ip("fe80::1%uplink0"), Attrs: []bgp.PathAttributeInterface{mpReach("::")}},
+			{PeerAddress: ip("fe80::1%uplink0"), Attrs: []bgp.PathAttributeInterface{mpReach("2001:db8::1")}},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::")}},
+		}, []Path{
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2"},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2", Rank: 1},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2", Rank: 1},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("2001:db8::1"), Peer: "tor2", Rank: 1},
 		}},
-		{"next hops that are no one's", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("127.0.0.1")}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("224.0.0.5")}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("255.255.255.255")}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::")}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::1")}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("ff02::1")}},
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("fe80::1")}}, // of which link?
-			{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{mpReach("::ffff:127.0.0.1")}},
-		}}, nil},
-		{"a session that is not configured (any more)", &api.Destination{Prefix: "10.64.3.0/26", Paths: []*api.Path{
-			{NeighborIp: "192.0.2.1", Pattrs: []*api.Attribute{via("192.0.2.1")}},
-		}}, nil},
-		{"no prefix", &api.Destination{Prefix: "10.64.3.0", Paths: []*api.Path{{NeighborIp: "10.0.1.1", Pattrs: []*api.Attribute{via("10.0.1.1")}}}}, nil},
-		{"nothing", nil, nil},
+		{"next hops that are no one's", "10.64.3.0/26", []*apiutil.Path{
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("127.0.0.1")}},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("224.0.0.5")}},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("255.255.255.255")}},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::")}},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::1")}},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("ff02::1")}},
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("fe80::1")}}, // of which link?
+			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::ffff:127.0.0.1")}},
+		}, nil},
+		{"a session that is not configured (any more)", "10.64.3.0/26", []*apiutil.Path{
+			{PeerAddress: ip("192.0.2.1"), Attrs: []bgp.PathAttributeInterface{via("192.0.2.1")}},
+		}, nil},
+		{"nothing", "10.64.3.0/26", nil, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(tt.want, learned(tt.d, func(n string) (source, bool) { from, ok := sources[n]; return from, ok }), addresses()); diff != "" {
+			got, err := relayed(pfx(tt.prefix), tt.paths, names)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got, addresses(), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("paths (-want +got):\n%s", diff)
 			}
 		})

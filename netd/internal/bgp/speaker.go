@@ -225,6 +225,7 @@ func (s *Speaker) converse(ctx context.Context, hints *os.File) error {
 	defer cancel()
 	s.mu.Lock()
 	l := newLife(api.NewGoBgpServiceClient(conn), s.restarting)
+	l.conn = conn
 	config, originate := s.config, s.originate
 	s.mu.Unlock()
 	if err := l.begin(starting, config, originate); err != nil {

@@ -6,8 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/osrg/gobgp/v4/api"
-	"google.golang.org/grpc"
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
 // read brings the table up to date: as a whole, or by the prefixes that changed.
@@ -15,61 +14,55 @@ import (
 func (l *life) read(ctx context.Context, c Config, all bool, prefixes map[netip.Prefix]struct{}) error {
 	if all {
 		begin := time.Now()
-		l.table = map[netip.Prefix][]Path{}
-		for _, family := range []*api.Family{ipv4(), ipv6()} {
-			if err := l.list(ctx, c, family, nil); err != nil {
+		l.table = make(map[netip.Prefix][]Path, len(l.table))
+		for _, family := range []bgp.Family{bgp.RF_IPv4_UC, bgp.RF_IPv6_UC} {
+			if err := l.list(ctx, c, ask(family)); err != nil {
 				return err
 			}
 		}
 		l.tableRead, l.tableCost = begin, time.Since(begin)
 		return nil
 	}
-	var v4, v6 []*api.TableLookupPrefix
+	none4, none6 := ask(bgp.RF_IPv4_UC), ask(bgp.RF_IPv6_UC)
+	some4, some6 := none4, none6
 	for p := range prefixes {
 		delete(l.table, p)
-		lookup := &api.TableLookupPrefix{Prefix: p.String()}
 		if p.Addr().Is4() {
-			v4 = append(v4, lookup)
+			some4 = appendValue(some4, p)
 		} else {
-			v6 = append(v6, lookup)
+			some6 = appendValue(some6, p)
 		}
 	}
-	if len(v4) > 0 {
-		if err := l.list(ctx, c, ipv4(), v4); err != nil {
+	if len(some4) > len(none4) {
+		if err := l.list(ctx, c, some4); err != nil {
 			return err
 		}
 	}
-	if len(v6) > 0 {
-		return l.list(ctx, c, ipv6(), v6)
+	if len(some6) > len(none6) {
+		return l.list(ctx, c, some6)
 	}
 	return nil
 }
 
-// list reads the paths of one family into the table: all, or those of some prefixes.
-func (l *life) list(ctx context.Context, c Config, family *api.Family, some []*api.TableLookupPrefix) error {
-	sources := map[string]source{}
-	from := func(neighbour string) (source, bool) {
-		if known, ok := sources[neighbour]; ok {
-			return known, known.name != ""
+// list reads into the table what a question asks for.
+func (l *life) list(ctx context.Context, c Config, question []byte) error {
+	name := func(a netip.Addr) string {
+		if !a.IsValid() { // our own
+			return ""
 		}
-		var known source
-		if a, err := netip.ParseAddr(neighbour); err == nil {
-			known.name, _, _, _ = c.who(a)
-			known.address = a
-		}
-		sources[neighbour] = known
-		return known, known.name != ""
+		name, _, _, _ := c.who(a)
+		return name
 	}
-	err := receive(func() (grpc.ServerStreamingClient[api.ListPathResponse], error) {
-		return l.client.ListPath(ctx, &api.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: family, Prefixes: some})
-	}, func(r *api.ListPathResponse) {
-		paths := learned(r.Destination, from)
+	err := inquire(ctx, l.conn, question, name, func(prefix netip.Prefix, told []*known) {
+		paths := learned(prefix, told)
+		if len(paths) == 0 {
+			return
+		}
+		rule := c.admits(prefix)
 		for i := range paths {
-			paths[i].Rule = c.admits(paths[i].Prefix)
+			paths[i].Rule = rule
 		}
-		if len(paths) > 0 {
-			l.table[paths[0].Prefix] = paths
-		}
+		l.table[prefix] = paths
 	})
 	if err != nil {
 		return fmt.Errorf("list paths: %w", err)
