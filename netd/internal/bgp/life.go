@@ -46,6 +46,7 @@ type life struct {
 	tableCost time.Duration
 	states    []PeerState // as they were read at peersRead
 	peersRead time.Time
+	peersCost time.Duration
 }
 
 // rangeOf is a range as GoBGP has it.

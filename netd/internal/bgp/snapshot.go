@@ -18,10 +18,10 @@ const (
 	// peersPause is how old the sessions' counts may be: GoBGP counts by walking over
 	// all that a peer has told, with everything else at a stand.
 	peersPause = time.Second
-	// The whole table is read again from time to time, whatever the hints said, but
-	// this takes no more than a tableShare-th of the time.
+	// The whole table is read again from time to time, whatever the hints said.
 	tablePause = 30 * time.Second
-	tableShare = 100
+	// Either takes no more than a share-th of the time.
+	share = 100
 )
 
 // Snapshot is all that the speaker knows. It reads again what the speaker says has
@@ -35,8 +35,9 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		return Snapshot{}, ErrAway
 	}
 	all, prefixes := l.changes.take()
-	all = all || time.Since(l.tableRead) > max(tablePause, tableShare*l.tableCost)
-	counted := !all && time.Since(l.peersRead) < peersPause
+	all = all || time.Since(l.tableRead) > max(tablePause, share*l.tableCost)
+	pause := max(peersPause, share*l.peersCost)
+	counted := !all && time.Since(l.peersRead) < pause
 	sent, read := slices.Clone(l.sent), l.peersRead
 	if !counted {
 		l.peersRead = time.Now()
@@ -46,7 +47,7 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 	err := error(nil)
 	if counted {
 		if len(prefixes) > 0 {
-			time.AfterFunc(time.Until(read.Add(peersPause)), s.wake)
+			time.AfterFunc(time.Until(read.Add(pause)), s.wake)
 		}
 	} else {
 		before := l.states
@@ -74,6 +75,7 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 
 // readPeers reads the states of all sessions.
 func (s *Speaker) readPeers(ctx context.Context, l *life, config Config, sent []Origin, losses map[string]string) error {
+	begin := time.Now()
 	var states []PeerState
 	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
 		return l.client.ListPeer(ctx, &api.ListPeerRequest{})
@@ -97,7 +99,7 @@ func (s *Speaker) readPeers(ctx context.Context, l *life, config Config, sent []
 		return fmt.Errorf("list peers: %w", err)
 	}
 	slices.SortFunc(states, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
-	l.states = states
+	l.states, l.peersCost = states, time.Since(begin)
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"netd/netd/internal/rtnl"
 )
@@ -119,37 +118,45 @@ func Apply(fib FIB, plan []Decision, o Options) (Result, error) {
 
 // want turns the plan into jobs and fates.
 func (r *round) want(plan []Decision, have []rtnl.Route) {
-	installed := map[netip.Prefix]*rtnl.Route{}
+	installed := make(map[netip.Prefix]*rtnl.Route, len(have))
 	for i := range have {
 		if have[i].Metric == Metric {
 			installed[have[i].Prefix] = &have[i]
 		}
 	}
 	fates := map[string]*fate{}
-	for _, d := range plan {
+	var key []byte
+	jobs := make([]job, len(plan)) // at once: there may be 100,000
+	r.jobs = make([]*job, 0, len(plan))
+	for i, d := range plan {
 		if d.Route == nil {
 			continue
 		}
 		want, hops, err := r.kernelRoute(*d.Route)
-		j := &job{want: want, was: installed[want.Prefix], err: err}
+		j := &jobs[i]
+		*j = job{want: want, was: installed[want.Prefix], err: err}
 		if r.jobs = append(r.jobs, j); err != nil || len(hops) == 0 {
 			continue
 		}
-		key := fateOf(d)
-		if j.fate = fates[key]; j.fate == nil {
+		key = appendFate(key[:0], d)
+		if j.fate = fates[string(key)]; j.fate == nil {
 			j.fate = &fate{hops: hops}
-			fates[key] = j.fate
+			fates[string(key)] = j.fate
 			r.fates = append(r.fates, j.fate)
 		}
 		j.fate.routes = append(j.fate.routes, j)
 	}
 }
 
-// fateOf is the same for prefixes that move together.
-func fateOf(d Decision) string {
-	var b strings.Builder
+// appendFate appends what is the same for prefixes that move together. It is made for
+// each of them, so without fmt.
+func appendFate(b []byte, d Decision) []byte {
 	// IPv6 routes can not follow a group whose members become IPv4's.
-	fmt.Fprintf(&b, "%s %s %s %s", FamilyOf(d.Prefix.Addr()), d.Route.Kind, d.Route.Way, d.Route.Equal)
+	b = append(append(b, byte(FamilyOf(d.Prefix.Addr()))), d.Route.Kind...)
+	b = d.Route.appendTo(b)
+	for _, w := range d.Route.Equal {
+		b = w.appendTo(b)
+	}
 	usable := make([]*Candidate, 0, 4)
 	for i := range d.Candidates {
 		if d.Candidates[i].Kind != "" {
@@ -158,9 +165,17 @@ func fateOf(d Decision) string {
 	}
 	slices.SortStableFunc(usable, func(a, b *Candidate) int { return a.class - b.class }) // BGP's rank decides inside a class.
 	for _, c := range usable {
-		fmt.Fprintf(&b, "|%s %s", c.Kind, c.way)
+		b = c.way.appendTo(append(append(b, '|'), c.Kind...))
 	}
-	return b.String()
+	return b
+}
+
+func (w Way) appendTo(b []byte) []byte {
+	b = append(append(b, ' '), w.Link...)
+	for _, a := range []netip.Addr{w.NextHop, w.Key, w.Local} {
+		b = a.AppendTo(append(b, ' '))
+	}
+	return b
 }
 
 // spare finds the routes that are held, and returns those to delete.
@@ -361,7 +376,7 @@ func (r *round) kernelRoute(p Route) (rtnl.Route, []hop, error) {
 	if k.Blackhole {
 		return k, nil, nil
 	}
-	var hops []hop
+	hops := make([]hop, 0, 1+len(p.Equal))
 	for _, w := range append([]Way{p.Way}, p.Equal...) {
 		index := r.links[w.Link]
 		if index == 0 {

@@ -2,7 +2,9 @@ package rtnl
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -30,19 +32,17 @@ func Watch(ctx context.Context, protocol int, wake func()) error {
 	}
 	links := make(chan netlink.LinkUpdate, 64)
 	addrs := make(chan netlink.AddrUpdate, 64)
-	routes := make(chan netlink.RouteUpdate, 64)
 	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: report}); err != nil {
 		return fmt.Errorf("watch links: %w", err)
 	}
 	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: report}); err != nil {
 		return fmt.Errorf("watch addresses: %w", err)
 	}
-	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{
-		ErrorCallback: report, ReceiveBufferSize: eventRoom, ReceiveBufferForceSize: true,
-	}); err != nil {
+	others, err := watchGroups(done, report, notNew(protocol), func(uint16) bool { return true }, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+	if err != nil {
 		return fmt.Errorf("watch routes: %w", err)
 	}
-	gone, err := watchNextHops(done, report)
+	gone, err := watchGroups(done, report, nil, func(kind uint16) bool { return kind == unix.RTM_DELNEXTHOP }, unix.RTNLGRP_NEXTHOP)
 	if err != nil {
 		return fmt.Errorf("watch next hops: %w", err)
 	}
@@ -52,6 +52,8 @@ func Watch(ctx context.Context, protocol int, wake func()) error {
 		select {
 		case <-gone:
 			wake()
+		case <-others:
+			wake()
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-lost:
@@ -60,11 +62,6 @@ func Watch(ctx context.Context, protocol int, wake func()) error {
 			wake()
 		case _, open = <-addrs:
 			wake()
-		case update, more := <-routes:
-			open = more
-			if update.Type != unix.RTM_NEWROUTE || int(update.Protocol) != protocol {
-				wake()
-			}
 		}
 		if !open {
 			return fmt.Errorf("watch rtnetlink: socket closed")
@@ -72,13 +69,22 @@ func Watch(ctx context.Context, protocol int, wake func()) error {
 	}
 }
 
-// watchNextHops tells when next-hop objects go. The library does not know them.
-func watchNextHops(done <-chan struct{}, report func(error)) (<-chan struct{}, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_NEXTHOP)
+// watchGroups tells when there is a message of one of the kinds, and reads no more of it:
+// a filled table is as many messages as routes. filter may be nil.
+func watchGroups(done <-chan struct{}, report func(error), filter []unix.SockFilter, kinds func(uint16) bool, groups ...uint) (<-chan struct{}, error) {
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
 	if err != nil {
 		return nil, err
 	}
-	gone := make(chan struct{}, 1)
+	_ = s.SetReceiveBufferSize(eventRoom, true)
+	if filter != nil {
+		err := unix.SetsockoptSockFprog(s.GetFd(), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("filter: %w", err)
+		}
+	}
+	told := make(chan struct{}, 1)
 	go func() {
 		<-done
 		s.Close()
@@ -91,14 +97,32 @@ func watchNextHops(done <-chan struct{}, report func(error)) (<-chan struct{}, e
 				return
 			}
 			for _, m := range messages {
-				if m.Header.Type == unix.RTM_DELNEXTHOP {
-					select {
-					case gone <- struct{}{}:
-					default:
-					}
+				if !kinds(m.Header.Type) {
+					continue
+				}
+				select {
+				case told <- struct{}{}:
+				default:
 				}
 			}
 		}
 	}()
-	return gone, nil
+	return told, nil
+}
+
+// notNew is a filter (socket(7), SO_ATTACH_FILTER) for all but new routes of a
+// protocol: the kernel does not even queue these. Each notification of a route is a
+// datagram of its own.
+func notNew(protocol int) []unix.SockFilter {
+	const typeAt, protocolAt = 4, unix.SizeofNlMsghdr + 5 // in struct nlmsghdr; in struct rtmsg after it
+	var kind [2]byte
+	binary.NativeEndian.PutUint16(kind[:], unix.RTM_NEWROUTE)
+	return []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: typeAt},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(binary.BigEndian.Uint16(kind[:])), Jf: 2},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: protocolAt},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(protocol), Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: math.MaxUint32},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	}
 }
