@@ -3,11 +3,12 @@ package rtnl
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
+	"os"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -69,52 +70,57 @@ func Watch(ctx context.Context, protocol int, wake func()) error {
 	}
 }
 
-// watchGroups tells when there is a message of one of the kinds, and reads no more of it:
-// a filled table is as many messages as routes. filter may be nil.
+// watchGroups tells when there is a message of one of the kinds, and reads no more of it
+// than that: a filled table is as many messages as routes, and the library makes 64 KiB
+// of garbage of each. filter may be nil.
 func watchGroups(done <-chan struct{}, report func(error), filter []unix.SockFilter, kinds func(uint16) bool, groups ...uint) (<-chan struct{}, error) {
-	s, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
-	_ = s.SetReceiveBufferSize(eventRoom, true)
+	s := os.NewFile(uintptr(fd), "rtnetlink")
+	to := &unix.SockaddrNetlink{Family: unix.AF_NETLINK}
+	for _, g := range groups {
+		to.Groups |= 1 << (g - 1)
+	}
 	if filter != nil {
-		err := unix.SetsockoptSockFprog(s.GetFd(), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
-		if err != nil {
-			s.Close()
-			return nil, fmt.Errorf("filter: %w", err)
-		}
+		err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	}
+	if err := errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, eventRoom), unix.Bind(fd, to)); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	told := make(chan struct{}, 1)
 	go func() {
 		<-done
-		s.Close()
+		_ = s.Close()
 	}()
 	go func() {
+		var header [unix.SizeofNlMsghdr]byte // Each notification is a datagram of its own.
 		for {
-			messages, _, err := s.Receive()
+			n, err := s.Read(header[:])
 			if err != nil {
 				report(err)
 				return
 			}
-			for _, m := range messages {
-				if !kinds(m.Header.Type) {
-					continue
-				}
-				select {
-				case told <- struct{}{}:
-				default:
-				}
+			if n < len(header) || !kinds(binary.NativeEndian.Uint16(header[typeAt:])) {
+				continue
+			}
+			select {
+			case told <- struct{}{}:
+			default:
 			}
 		}
 	}()
 	return told, nil
 }
 
+// typeAt is where struct nlmsghdr has the type.
+const typeAt = 4
+
 // notNew is a filter (socket(7), SO_ATTACH_FILTER) for all but new routes of a
-// protocol: the kernel does not even queue these. Each notification of a route is a
-// datagram of its own.
+// protocol: the kernel does not even queue these.
 func notNew(protocol int) []unix.SockFilter {
-	const typeAt, protocolAt = 4, unix.SizeofNlMsghdr + 5 // in struct nlmsghdr; in struct rtmsg after it
+	const protocolAt = unix.SizeofNlMsghdr + 5 // in struct rtmsg
 	var kind [2]byte
 	binary.NativeEndian.PutUint16(kind[:], unix.RTM_NEWROUTE)
 	return []unix.SockFilter{
