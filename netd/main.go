@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"syscall"
 
@@ -99,6 +100,10 @@ func logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, nil))
 }
 
+// agentGC is the agent's GOGC: each round makes its plan anew and drops the one before,
+// so that with Go's 100 half of its memory were garbage.
+const agentGC = 50
+
 func runAgent(ctx context.Context, args []string) error {
 	o := daemon.Options{Version: version, Log: logger()}
 	err := flags("run", args, func(fs *flag.FlagSet) {
@@ -116,6 +121,7 @@ func runAgent(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	debug.SetGCPercent(agentGC)
 	return daemon.Run(ctx, o)
 }
 
