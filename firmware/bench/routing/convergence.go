@@ -37,6 +37,8 @@ type Taken struct {
 	// the first UPDATE and in all.
 	IdleKiB []int `json:"idle_kib"`
 	PeakKiB []int `json:"peak_kib"`
+	// FullKiB is the memory of each process after the fill, what is shared in equal parts (PSS).
+	FullKiB []int `json:"full_kib"`
 	// Stages are what the receiver itself says that the fill has cost, in seconds.
 	Stages map[string]float64 `json:"stages,omitempty"`
 }
@@ -190,6 +192,9 @@ func (m *meal) measure(ctx context.Context, t *Taken) error {
 	})
 	if t.Fill, t.FillCPU, err = m.course(fill, m.feed.Prefixes); err != nil {
 		return fmt.Errorf("fill: %w", err)
+	}
+	if t.FullKiB, err = m.processes.share(); err != nil {
+		return err
 	}
 	after, err := m.work(ctx)
 	if err != nil {

@@ -38,6 +38,7 @@ func printConvergence(w io.Writer, all []Convergence) {
 		{"Withdrawal of all: first UPDATE → last route out of the kernel", func(t Taken) float64 { return t.Clear }, milliseconds},
 		{"Withdrawal of all: processor time", func(t Taken) float64 { return sum(t.ClearCPU) }, milliseconds},
 		{"Memory: the most of each process together, MiB of RSS", func(t Taken) float64 { return sum(t.PeakKiB) }, func(kib float64) string { return fmt.Sprintf("%.0f", kib/1024) }},
+		{"Memory: after the fill, what processes share in equal parts, MiB of PSS", func(t Taken) float64 { return sum(t.FullKiB) }, func(kib float64) string { return fmt.Sprintf("%.0f", kib/1024) }},
 	} {
 		fmt.Fprintf(w, "\n%s. Medians of %d rounds in turn; ratios are of one round, netd's divided by the other's (least–greatest).\n", thing.title, len(all[0].Rounds))
 		t := report.NewTable(w)

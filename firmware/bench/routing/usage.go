@@ -68,6 +68,25 @@ func (p processes) peak() ([]int, error) {
 	return all, nil
 }
 
+// share is what each process has in memory now, in KiB, where what several processes
+// have together counts in equal parts (PSS): the file of one program, say.
+func (p processes) share() ([]int, error) {
+	var all []int
+	for _, pid := range p {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
+			return nil, err
+		}
+		_, rest, _ := strings.Cut(string(text), "\nPss:")
+		var kib int
+		if _, err := fmt.Sscan(rest, &kib); err != nil {
+			return nil, fmt.Errorf("memory of process %d: %w", pid, err)
+		}
+		all = append(all, kib)
+	}
+	return all, nil
+}
+
 const (
 	quietWindow  = 200 * time.Millisecond
 	quietShare   = 0.02 // of one processor
