@@ -5,8 +5,6 @@ package daemon_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,10 +17,7 @@ import (
 // the other has told beyond the restart time, as its last choice.
 func TestLongLived(t *testing.T) {
 	s := newSite(t, "tor-only.toml")
-	example, err := os.ReadFile(s.config)
-	s.must(err)
-	s.config = filepath.Join(s.net.Dir, "long-lived.toml")
-	s.must(os.WriteFile(s.config, append(example, "\n[bgp]\nrestart-time = \"2s\"\nlong-lived-time = \"600s\"\n"...), 0o644))
+	s.add("\n[bgp]\nrestart-time = \"2s\"\nlong-lived-time = \"600s\"\n")
 	s.tor("tor1", "10.0.1.1/24")
 	conf := torBird{
 		id: "10.0.1.1", as: "65001", export: podsOnly, gateways: map[string]string{"10.0.1.11": "65101", "10.0.1.12": "65102"},

@@ -13,24 +13,10 @@ import (
 // restartSite is two gateways behind two ToRs, with the restart time of gw-a.
 func restartSite(t *testing.T, restartTime string) *site {
 	t.Helper()
-	s := newSite(t, "tor-only.toml")
+	s := twoRacks(t, "tor-only.toml", podsOnly, map[string]string{"10.0.1.11": "65101"}, map[string]string{"10.0.2.13": "65103"})
 	if restartTime != "" {
-		example, err := os.ReadFile(s.config)
-		s.must(err)
-		s.config = filepath.Join(s.net.Dir, "restart.toml")
-		s.must(os.WriteFile(s.config, append(example, "\n[bgp]\nrestart-time = \""+restartTime+"\"\n"...), 0o644))
+		s.add("\n[bgp]\nrestart-time = \"" + restartTime + "\"\n")
 	}
-	s.tor("tor1", "10.0.1.1/24")
-	s.tor("tor2", "10.0.2.1/24")
-	s.fabric("tor1", "tor2")
-	s.bird("tor1", torBird{
-		id: "10.0.1.1", as: "65001", fabric: "10.0.12.1 10.0.12.2 65002", export: podsOnly,
-		gateways: map[string]string{"10.0.1.11": "65101"},
-	}.String())
-	s.bird("tor2", torBird{
-		id: "10.0.2.1", as: "65002", fabric: "10.0.12.2 10.0.12.1 65001", export: podsOnly,
-		gateways: map[string]string{"10.0.2.13": "65103"},
-	}.String())
 	s.gateway("gw-a", "tor1")
 	s.gateway("gw-c", "tor2")
 	s.converged()

@@ -42,6 +42,14 @@ func newSite(t *testing.T, example string) *site {
 	return s
 }
 
+// add lets the gateways that are started from now on have more than the example says.
+func (s *site) add(lines string) {
+	s.Helper()
+	example, err := os.ReadFile(s.config)
+	s.config = filepath.Join(s.net.Dir, "more-than-"+filepath.Base(s.config))
+	s.must(err, os.WriteFile(s.config, append(example, lines...), 0o644))
+}
+
 func (s *site) dump() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -123,6 +131,19 @@ func (s *site) router() {
 	s.fabric("tor1", "tor2")
 	s.run("tor1", "ip route add 10.0.2.0/24 via 10.0.12.2")
 	s.run("tor2", "ip route add 10.0.1.0/24 via 10.0.12.1")
+}
+
+// twoRacks is a site of tor1 with 10.0.1.0/24 and tor2 with 10.0.2.0/24, both BIRD, and a
+// fabric that passes pods' prefixes. Gateways are AS numbers by address.
+func twoRacks(t *testing.T, example, export string, rack1, rack2 map[string]string) *site {
+	t.Helper()
+	s := newSite(t, example)
+	s.tor("tor1", "10.0.1.1/24")
+	s.tor("tor2", "10.0.2.1/24")
+	s.fabric("tor1", "tor2")
+	s.bird("tor1", torBird{id: "10.0.1.1", as: "65001", fabric: "10.0.12.1 10.0.12.2 65002", export: export, gateways: rack1}.String())
+	s.bird("tor2", torBird{id: "10.0.2.1", as: "65002", fabric: "10.0.12.2 10.0.12.1 65001", export: export, gateways: rack2}.String())
+	return s
 }
 
 // gateway makes a gateway with an uplink, eth0 and so on, to each of the ToRs.

@@ -15,18 +15,9 @@ const podsOnly = "net ~ [ 10.64.0.0/16+ ]"
 // Each example of a topology is run as its file stands, with BIRD as ToR.
 
 func TestTorOnly(t *testing.T) {
-	s := newSite(t, "tor-only.toml")
-	s.tor("tor1", "10.0.1.1/24")
-	s.tor("tor2", "10.0.2.1/24")
-	s.fabric("tor1", "tor2")
-	s.bird("tor1", torBird{
-		id: "10.0.1.1", as: "65001", fabric: "10.0.12.1 10.0.12.2 65002", export: podsOnly,
-		gateways: map[string]string{"10.0.1.11": "65101", "10.0.1.12": "65102"},
-	}.String())
-	s.bird("tor2", torBird{
-		id: "10.0.2.1", as: "65002", fabric: "10.0.12.2 10.0.12.1 65001", export: podsOnly,
-		gateways: map[string]string{"10.0.2.13": "65103"},
-	}.String())
+	s := twoRacks(t, "tor-only.toml", podsOnly,
+		map[string]string{"10.0.1.11": "65101", "10.0.1.12": "65102"},
+		map[string]string{"10.0.2.13": "65103"})
 	s.gateway("gw-a", "tor1")
 	s.gateway("gw-b", "tor1")
 	s.gateway("gw-c", "tor2")
@@ -36,18 +27,9 @@ func TestTorOnly(t *testing.T) {
 }
 
 func TestDownwardDefault(t *testing.T) {
-	s := newSite(t, "downward-default.toml")
-	s.tor("tor1", "10.0.1.1/24")
-	s.tor("tor2", "10.0.2.1/24")
-	s.fabric("tor1", "tor2")
-	s.bird("tor1", torBird{
-		id: "10.0.1.1", as: "65001", fabric: "10.0.12.1 10.0.12.2 65002", export: "net = 0.0.0.0/0",
-		gateways: map[string]string{"10.0.1.11": "65101"},
-	}.String())
-	s.bird("tor2", torBird{
-		id: "10.0.2.1", as: "65002", fabric: "10.0.12.2 10.0.12.1 65001", export: "net = 0.0.0.0/0",
-		gateways: map[string]string{"10.0.2.13": "65103"},
-	}.String())
+	s := twoRacks(t, "downward-default.toml", "net = 0.0.0.0/0",
+		map[string]string{"10.0.1.11": "65101"},
+		map[string]string{"10.0.2.13": "65103"})
 	s.gateway("gw-a", "tor1")
 	s.gateway("gw-c", "tor2")
 	s.converged()
@@ -130,18 +112,9 @@ func (s *site) shares(from, to string) {
 
 // A rack of one AS: what a neighbour announces comes back with our own AS in it.
 func TestRackAS(t *testing.T) {
-	s := newSite(t, "rack-as.toml")
-	s.tor("tor1", "10.0.1.1/24")
-	s.tor("tor2", "10.0.2.1/24")
-	s.fabric("tor1", "tor2")
-	s.bird("tor1", torBird{
-		id: "10.0.1.1", as: "65001", fabric: "10.0.12.1 10.0.12.2 65002", export: podsOnly,
-		gateways: map[string]string{"10.0.1.11": "65101", "10.0.1.12": "65101"},
-	}.String())
-	s.bird("tor2", torBird{
-		id: "10.0.2.1", as: "65002", fabric: "10.0.12.2 10.0.12.1 65001", export: podsOnly,
-		gateways: map[string]string{"10.0.2.13": "65102"},
-	}.String())
+	s := twoRacks(t, "rack-as.toml", podsOnly,
+		map[string]string{"10.0.1.11": "65101", "10.0.1.12": "65101"},
+		map[string]string{"10.0.2.13": "65102"})
 	s.gateway("gw-a", "tor1")
 	s.gateway("gw-b", "tor1")
 	s.gateway("gw-c", "tor2")
