@@ -146,7 +146,10 @@ func (n *Net) Close() error {
 	for _, h := range hosts {
 		left, err := h.PIDs(context.Background())
 		for _, pid := range left {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+			// Our own first thread may be parked there, if it once was the host's.
+			if pid != os.Getpid() {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
 		}
 		errs = append(errs, err)
 		_, err = output(context.Background(), "ip", "netns", "del", h.Netns())
