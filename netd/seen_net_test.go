@@ -99,15 +99,13 @@ func TestSeenFromOutside(t *testing.T) {
 // pidOf finds the agent's child of a role.
 func pidOf(t *testing.T, gw *lab.Netd, role string) int {
 	t.Helper()
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", gw.PID()))
 	var pid int
-	if tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", gw.PID())); err == nil {
-		for _, task := range tasks {
-			children, _ = os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", gw.PID(), task.Name()))
-			for _, child := range strings.Fields(string(children)) {
-				if line, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.Contains(string(line), "\x00"+role+"\x00") {
-					_, err = fmt.Sscan(child, &pid)
-				}
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", gw.PID()))
+	for _, task := range tasks { // A child belongs to the thread that forked.
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", gw.PID(), task.Name()))
+		for _, child := range strings.Fields(string(children)) {
+			if line, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.Contains(string(line), "\x00"+role+"\x00") {
+				_, err = fmt.Sscan(child, &pid)
 			}
 		}
 	}

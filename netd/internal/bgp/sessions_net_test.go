@@ -47,7 +47,6 @@ type trial struct {
 	prepend uint32
 	// refused: the session must not come up. silent: it comes up, and the path is not taken.
 	refused, silent bool
-	check           func(t *testing.T, tor int, p Path, seen string)
 }
 
 // trials are in an order that gives each its addresses.

@@ -119,17 +119,6 @@ func (s *site) speak(t *testing.T, c Config, originate ...netip.Prefix) {
 	s.Speaker, _ = runSpeaker(t, c, Prefixes(originate...), s.log)
 }
 
-// now is the speaker's snapshot, once there is one.
-func (s *site) now(t *testing.T) Snapshot {
-	t.Helper()
-	var snap Snapshot
-	ownnet.Within(t, 30*time.Second, "a snapshot", func() (err error) {
-		snap, err = s.Snapshot(t.Context())
-		return err
-	})
-	return snap
-}
-
 // peer is a session's state.
 func (s Snapshot) peer(name string) PeerState {
 	i := slices.IndexFunc(s.Peers, func(p PeerState) bool { return p.Name == name })
