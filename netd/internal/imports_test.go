@@ -43,8 +43,9 @@ func owners() []owner {
 // another.
 func ranks() map[string]int {
 	return map[string]int{
-		"netd/internal/filter": -1, // a vocabulary, pure: config reads it, bgp and daemon speak it
-		"netd/config":          0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
+		// What several share, pure: filter and rib are words, the others a few lines each.
+		"netd/internal/filter": -1, "netd/internal/rib": -1, "netd/internal/wake": -1, "netd/internal/retry": -1, "netd/internal/watchdog": -1,
+		"netd/config": 0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
 		"netd/internal/cage": 0, "netd/internal/rawbgp": 0,
 		"netd/internal/link": 1, "netd/internal/pod": 1, "netd/internal/route": 1, "netd/internal/policy": 1,
 		"netd/internal/bgp": 1, "netd/internal/bfd": 1, "netd/internal/radv": 1, "netd/internal/api": 1, "netd/internal/metrics": 1,

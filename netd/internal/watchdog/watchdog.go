@@ -1,0 +1,41 @@
+// Package watchdog tells when something stands still. It counts only time in which
+// this process itself ran: a machine that stood still for a minute (its host does
+// that) makes nobody late. Below all; it knows nobody.
+package watchdog
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Dog watches one thing, which feeds it from any goroutine. The zero value is ready.
+type Dog struct{ fed atomic.Uint64 }
+
+// Feed says that the thing goes on. It never waits.
+func (d *Dog) Feed() { d.fed.Add(1) }
+
+// Run looks every tick until ctx ends, and calls late with how long the dog has not
+// been fed, whenever that is limit or more. A tick counts for at most two: what is
+// beyond is time in which this process did not run either.
+func (d *Dog) Run(ctx context.Context, tick, limit time.Duration, late func(silent time.Duration)) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	silent, fed, before := time.Duration(0), d.fed.Load(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		now := time.Now()
+		silent += min(now.Sub(before), 2*tick)
+		before = now
+		if n := d.fed.Load(); n != fed {
+			silent, fed = 0, n
+		}
+		if silent >= limit {
+			late(silent)
+		}
+	}
+}

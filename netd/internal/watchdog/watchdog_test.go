@@ -1,0 +1,31 @@
+package watchdog
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestDog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var d Dog
+		var silent time.Duration
+		go d.Run(ctx, 100*time.Millisecond, time.Second, func(s time.Duration) { silent = s })
+		for range 30 {
+			time.Sleep(100 * time.Millisecond)
+			d.Feed()
+		}
+		synctest.Wait()
+		if silent != 0 {
+			t.Fatalf("fed ten times a second, and late by %s", silent)
+		}
+		time.Sleep(1200 * time.Millisecond)
+		synctest.Wait()
+		if silent < time.Second || silent > 1200*time.Millisecond {
+			t.Errorf("not fed for 1.2 s, and late by %s", silent)
+		}
+	})
+}
