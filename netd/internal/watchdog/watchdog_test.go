@@ -27,5 +27,13 @@ func TestDog(t *testing.T) {
 		if silent < time.Second || silent > 1200*time.Millisecond {
 			t.Errorf("not fed for 1.2 s, and late by %s", silent)
 		}
+		d.Feed()
+		d.Rest()
+		silent = 0
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if silent != 0 {
+			t.Errorf("it rests, and is late by %s", silent)
+		}
 	})
 }
