@@ -53,6 +53,8 @@ type Session struct {
 	// ReflectorClient: we reflect to it what other iBGP peers tell us (RFC 4456).
 	ReflectorClient bool
 	Filters
+	// BFD is nil if the session's path is not watched.
+	BFD *BFD
 }
 
 // Peer is one BGP session.
@@ -76,8 +78,6 @@ type Peer struct {
 	// NoSession: a gateway that is known, and spoken to by way of a reflector or ToR.
 	NoSession bool
 	Session
-	// BFD is nil if the session's path is not watched.
-	BFD *BFD
 }
 
 // Range is peers that connect from any address of Prefix.
@@ -85,8 +85,6 @@ type Range struct {
 	Name   string
 	Prefix netip.Prefix
 	Session
-	// BFD is nil if the sessions' paths are not watched.
-	BFD *BFD
 }
 
 type rawSession struct {
@@ -106,6 +104,7 @@ type rawSession struct {
 	maxPrefixesRestart val[time.Duration]
 	reflectorClient    val[bool]
 	rawFilters
+	bfd *rawBFD // nil: none
 }
 
 type rawPeer struct {
@@ -119,8 +118,7 @@ type rawPeer struct {
 	shutdown    val[shutdown]
 	session     val[bool]
 	rawSession
-	bfd  *rawBFD // nil: none
-	self bool    // a [[bgp.gateway]] that is this gateway
+	self bool // a [[bgp.gateway]] that is this gateway
 }
 
 type rawRange struct {
@@ -128,7 +126,6 @@ type rawRange struct {
 	name   val[string]
 	prefix val[netip.Prefix]
 	rawSession
-	bfd *rawBFD // nil: none
 }
 
 // shutdown is true or why.
@@ -174,7 +171,6 @@ func (b *rawBGP) readAnyPeer(t *table, name, address, as string) rawPeer {
 		description: optional(t, "description", freeText("rack 7, port 12")),
 		shutdown:    withDefault(t, "shutdown", shutdownText(), shutdown{}),
 		rawSession:  b.readSession(t, as),
-		bfd:         readBFD(t),
 	}
 }
 
@@ -185,7 +181,6 @@ func (b *rawBGP) readRange(t *table) rawRange {
 		name:       required(t, "name", hostName("rack-7")),
 		prefix:     required(t, "prefix", peerPrefix("10.0.7.0/24")),
 		rawSession: b.readSession(t, "65107"),
-		bfd:        readBFD(t),
 	}
 	r.kind = withDefault(t, "type", oneOf(TypeToR, TypeReflector, TypeGateway), TypeGateway)
 	r.readMultihop(t)
@@ -207,6 +202,7 @@ func (b *rawBGP) readSession(t *table, as string) rawSession {
 		maxPrefixesWarn:    withDefault(t, "max-prefixes-warn", number(1, 100, "80"), 80),
 		maxPrefixesRestart: withDefault(t, "max-prefixes-restart", seconds(0, 24*time.Hour, "5m"), 5*time.Minute),
 		rawFilters:         readFilters(t).or(b.rawFilters),
+		bfd:                readBFD(t),
 	}
 	def := b.keepalive.v
 	if s.holdTime.n != nil || def >= s.holdTime.v {
@@ -396,7 +392,7 @@ func (s rawSession) config() Session {
 		GTSM: s.gtsm.v, PasswordFile: s.passwordFile.v, Passive: s.passive.v,
 		HoldTime: s.holdTime.v, Keepalive: s.keepalive.v, ConnectRetry: s.connectRetry.v,
 		MaxPrefixes: uint32(s.maxPrefixes.v), MaxPrefixesWarn: int(s.maxPrefixesWarn.v), MaxPrefixesRestart: s.maxPrefixesRestart.v,
-		ReflectorClient: s.reflectorClient.v, Filters: s.rawFilters.config(),
+		ReflectorClient: s.reflectorClient.v, Filters: s.rawFilters.config(), BFD: s.bfd.config(),
 	}
 }
 
@@ -407,7 +403,7 @@ func configPeers(raw []rawPeer) []Peer {
 			ps = append(ps, Peer{
 				Name: p.name.v, Address: p.address.v, Other: p.other.v, Interface: p.link.v, Source: p.source.v, Description: p.description.v,
 				Shutdown: p.shutdown.v.down, ShutdownMessage: p.shutdown.v.message, NoSession: !p.session.v,
-				Session: p.rawSession.config(), BFD: p.bfd.config(),
+				Session: p.rawSession.config(),
 			})
 		}
 	}
@@ -417,7 +413,7 @@ func configPeers(raw []rawPeer) []Peer {
 func configRanges(raw []rawRange) []Range {
 	var rs []Range
 	for _, r := range raw {
-		rs = append(rs, Range{Name: r.name.v, Prefix: r.prefix.v, Session: r.rawSession.config(), BFD: r.bfd.config()})
+		rs = append(rs, Range{Name: r.name.v, Prefix: r.prefix.v, Session: r.rawSession.config()})
 	}
 	return rs
 }
@@ -451,7 +447,6 @@ func printPeers(p func(string, ...any), key string, peers []Peer) {
 			p("type = %s", quote(string(r.Type)))
 		}
 		printSession(p, r.Session)
-		printBFD(p, r.BFD)
 	}
 }
 
@@ -467,7 +462,6 @@ func printRanges(p func(string, ...any), ranges []Range) {
 		p("\n[[bgp.range]]\nname = %s\nprefix = %s\ntype = %s\nreflector-client = %t",
 			quote(r.Name), quote(r.Prefix.String()), quote(string(r.Type)), r.ReflectorClient)
 		printSession(p, r.Session)
-		printBFD(p, r.BFD)
 	}
 }
 
@@ -486,4 +480,5 @@ func printSession(p func(string, ...any), s Session) {
 	p("max-prefixes = %d\nmax-prefixes-warn = %d\nmax-prefixes-restart = %s",
 		s.MaxPrefixes, s.MaxPrefixesWarn, quote(plainSeconds(s.MaxPrefixesRestart)))
 	s.Filters.print(p)
+	printBFD(p, s.BFD)
 }

@@ -58,7 +58,7 @@ func (d *Daemon) rangePeers() []config.Peer {
 	var peers []config.Peer
 	for _, r := range d.config.BGP.Ranges {
 		add := func(name string, address netip.Addr) {
-			peers = append(peers, config.Peer{Name: name, Address: address, Session: r.Session, BFD: r.BFD})
+			peers = append(peers, config.Peer{Name: name, Address: address, Session: r.Session})
 		}
 		for _, p := range d.snapshot.Peers {
 			if p.Range == r.Name {
