@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"net/netip"
 
 	"netd/netd/internal/filter"
@@ -22,34 +23,24 @@ type Attributes struct {
 	MED *uint32
 }
 
-type rawAnnounce struct {
-	n      *node
-	prefix val[netip.Prefix]
-	always val[bool]
-	rawAttributes
-}
-
-type rawAttributes struct {
-	communities, large val[[]val[filter.Pattern]]
-	med                val[int64]
-}
-
-func readAnnounce(t *table) rawAnnounce {
+func (a *Announce) keys(t *table) rawAnnounce {
 	defer t.done()
-	return rawAnnounce{
-		n:             t.n,
-		prefix:        required(t, "prefix", announcedPrefix()),
-		always:        withDefault(t, "always", boolean(), false),
-		rawAttributes: readAttributes(t),
-	}
+	r := rawAnnounce{prefix: required(t, "prefix", &a.Prefix, announcedPrefix())}
+	withDefault(t, "always", &a.Always, boolean(), false)
+	a.Attributes.keys(t)
+	return r
 }
 
-func readAttributes(t *table) rawAttributes {
-	return rawAttributes{
-		communities: elements(t, "communities", community(false)),
-		large:       elements(t, "large-communities", largeCommunity(false)),
-		med:         optional(t, "med", number(0, 1<<32-1, "10")),
-	}
+type rawAnnounce struct{ prefix val[netip.Prefix] }
+
+func (a *Attributes) keys(t *table) {
+	elements(t, "communities", &a.Communities, as(community(false), func(p filter.Pattern) filter.Community {
+		return filter.Community(p[0].Value<<16 | p[1].Value)
+	}))
+	elements(t, "large-communities", &a.Large, as(largeCommunity(false), func(p filter.Pattern) filter.LargeCommunity {
+		return filter.LargeCommunity{p[0].Value, p[1].Value, p[2].Value}
+	}))
+	optional(t, "med", &a.MED, given(number[uint32](0, math.MaxUint32, "10")))
 }
 
 // announcedPrefix is one that others can send to.
@@ -123,37 +114,3 @@ func (r *reader) checkAnnounces(f *rawFile) {
 
 // inside says whether p is a part of another prefix, or the same.
 func inside(p, of netip.Prefix) bool { return of.Bits() <= p.Bits() && of.Contains(p.Addr()) }
-
-func (a rawAttributes) config() Attributes {
-	c := Attributes{MED: number32(a.med)}
-	for _, p := range usable(a.communities) {
-		c.Communities = append(c.Communities, filter.Community(p[0].Value<<16|p[1].Value))
-	}
-	for _, p := range usable(a.large) {
-		c.Large = append(c.Large, filter.LargeCommunity{p[0].Value, p[1].Value, p[2].Value})
-	}
-	return c
-}
-
-func configAnnounces(raw []rawAnnounce) []Announce {
-	var as []Announce
-	for _, a := range raw {
-		as = append(as, Announce{Prefix: a.prefix.v, Always: a.always.v, Attributes: a.rawAttributes.config()})
-	}
-	return as
-}
-
-func printAnnounces(p func(string, ...any), announces []Announce) {
-	for _, a := range announces {
-		p("\n[[bgp.announce]]\nprefix = %s\nalways = %t", quote(a.Prefix.String()), a.Always)
-		a.Attributes.print(p)
-	}
-}
-
-func (a Attributes) print(p func(string, ...any)) {
-	printList(p, "communities", a.Communities, filter.Community.String)
-	printList(p, "large-communities", a.Large, filter.LargeCommunity.String)
-	if a.MED != nil {
-		p("med = %d", *a.MED)
-	}
-}

@@ -118,7 +118,7 @@ func (r *reader) checkPoolAgainstHosts(f *rawFile, p rawPool) {
 // checkWorkloads compares the pods with the addresses.
 func (r *reader) checkWorkloads(f *rawFile) {
 	names := map[string]*node{}
-	need := int64(0)
+	need := 0
 	var who []string
 	for _, w := range f.workloads {
 		if w.name.ok {
@@ -137,5 +137,5 @@ func (r *reader) checkWorkloads(f *rawFile) {
 		r.add(isConflict, n, n.src, "no [[pool]]: expected one with a block for the pods' addresses")
 		return
 	}
-	r.checkRoom(f.pools, need, strings.Join(who, ", "))
+	r.checkRoom(f.pools, int64(need), strings.Join(who, ", "))
 }

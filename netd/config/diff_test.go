@@ -64,7 +64,7 @@ func TestDiff(t *testing.T) {
 			`- uplink[uplink0].router: "10.0.1.1"`, `- workload[web].env.A: "1"`, `+ workload[web].env.B: "2"`,
 		}},
 		{"a table that goes", []string{uplink1, ""}, []string{
-			`- uplink[uplink1]: address = ["10.0.2.11/24"], match = { name = "eth1" }, mtu = 1500, name = "uplink1"`,
+			`- uplink[uplink1]: address = ["10.0.2.11/24"], dhcp = false, match = { name = "eth1" }, mtu = 1500, name = "uplink1"`,
 		}},
 		{"a table that is renamed, and its order", []string{uplink1, "", "[[uplink]]\nname = \"uplink0", uplink1 + "[[uplink]]\nname = \"uplink0"}, []string{
 			"uplink: in the order uplink1, uplink0",

@@ -15,9 +15,14 @@
 // The library decodes the text (and words the syntax errors); scan finds where
 // each key and value stands, which the library does not tell. Both together make
 // a tree of nodes. For each [[device]] the common tree and the device's tree are
-// merged into one (merge), which is read into raw structs: values that remember
-// their node. The reading functions collect the errors of single values, the
-// checks those of values that do not fit together, and what is left is a Config.
+// merged into one (merge), which is read into a Config. Values that are compared with
+// others are kept with their nodes too, in raw structs. Reading collects the errors of
+// single values, the checks those of values that do not fit together, and what is left
+// is the Config.
+//
+// Each key is described once, by its line in a method called keys, for reading and for
+// writing (keys.go). What is in effect is written as TOML, and two Configs are compared
+// as that.
 //
 // # Devices
 //

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"netd/netd/internal/filter"
 )
@@ -33,34 +34,24 @@ func (b BGP) Rules(names []string) []filter.Rule {
 }
 
 type rawFilter struct {
-	n     *node
 	name  val[string]
 	rules []rawRule
 }
 
+// rawRule has what is compared with other values.
 type rawRule struct {
-	n       *node
-	name    val[string]
-	peers   val[[]val[string]]
-	kinds   val[[]val[filter.Kind]]
-	session val[filter.Session]
-	family  val[filter.Family]
-
-	prefixes           val[[]val[filter.Range]]
-	communities, large val[[]val[filter.Pattern]]
-	asPaths            val[[]val[filter.ASPattern]]
-	least, most        val[int64]
-
-	localPref, med, prepend        val[int64]
-	changeCommunities, changeLarge rawChange
-	verdict                        val[filter.Verdict]
-}
-
-// rawChange has three keys, of which one may be given, and which that is.
-type rawChange struct {
-	given []*node
-	op    filter.Op
-	list  val[[]val[filter.Pattern]]
+	n           *node
+	name        val[string]
+	peers       val[[]val[string]]
+	family      val[filter.Family]
+	prefixes    val[[]val[filter.Range]]
+	least, most val[int]
+	// changes are the keys that change communities, and then large ones.
+	changes [2][]*node
+	// set is what else the rule changes; unread is set if a part of it is wrong.
+	set     filter.Set
+	unread  bool
+	verdict val[filter.Verdict]
 }
 
 // rawFilters are what a peer names.
@@ -68,88 +59,82 @@ type rawFilters struct {
 	imports, exports val[[]val[string]]
 }
 
-func readFilters(t *table) rawFilters {
-	return rawFilters{imports: elements(t, "import", hostName("from-tors")), exports: elements(t, "export", hostName("to-tors"))}
-}
-
-// or is what holds for a peer that names none.
-func (f rawFilters) or(def rawFilters) rawFilters {
-	if f.imports.n == nil {
-		f.imports = def.imports
+// keys are those of a peer. If it names none, def holds for it.
+func (f *Filters) keys(t *table, def rawFilters) rawFilters {
+	r := rawFilters{
+		imports: elements(t, "import", &f.Import, hostName("from-tors")),
+		exports: elements(t, "export", &f.Export, hostName("to-tors")),
 	}
-	if f.exports.n == nil {
-		f.exports = def.exports
+	if r.imports.n == nil {
+		r.imports, f.Import = def.imports, usable(def.imports)
 	}
-	return f
-}
-
-func (f rawFilters) config() Filters {
-	return Filters{Import: usable(f.imports), Export: usable(f.exports)}
-}
-
-func readFilter(t *table) rawFilter {
-	defer t.done()
-	f := rawFilter{n: t.n, name: required(t, "name", hostName("from-tors"))}
-	for _, e := range t.tables("rule") {
-		f.rules = append(f.rules, readRule(e))
-	}
-	if len(f.rules) == 0 {
-		t.missing("rule", "expected at least one [[bgp.filter.rule]]")
-	}
-	return f
-}
-
-func readRule(t *table) rawRule {
-	defer t.done()
-	r := rawRule{
-		n:           t.n,
-		name:        required(t, "name", hostName("rack")),
-		peers:       filled(t, "peer", hostName("tor1")),
-		kinds:       filled(t, "peer-type", oneOf(filter.ToR, filter.Gateway, filter.Reflector)),
-		session:     optional(t, "session", oneOf(filter.External, filter.Internal)),
-		family:      optional(t, "family", oneOf(filter.IPv4, filter.IPv6)),
-		prefixes:    filled(t, "prefix", written("a prefix, and which lengths within it", "10.0.0.0/8 ge 16 le 24", filter.ParseRange)),
-		communities: filled(t, "community", community(true)),
-		large:       filled(t, "large-community", largeCommunity(true)),
-		asPaths:     filled(t, "as-path", written(`AS numbers, with "?" for any one and "*" for any number of them`, "65001 * 65103", filter.ParseASPattern)),
-		least:       optional(t, "as-path-min", number(1, 255, "1")),
-		most:        optional(t, "as-path-max", number(1, 255, "3")),
-		localPref:   optional(t, "local-preference", number(1, math.MaxUint32, "200")),
-		med:         optional(t, "med", number(0, math.MaxUint32, "10")),
-		prepend:     optional(t, "prepend", number(1, 10, "2")),
-		verdict:     withDefault(t, "action", action(), filter.Next),
-
-		changeCommunities: readChange(t, "communities", community),
-		changeLarge:       readChange(t, "large-communities", largeCommunity),
+	if r.exports.n == nil {
+		r.exports, f.Export = def.exports, usable(def.exports)
 	}
 	return r
 }
 
-func readChange(t *table, key string, of func(patterns bool) want[filter.Pattern]) rawChange {
-	var c rawChange
+func (f *Filter) keys(t *table) rawFilter {
+	defer t.done()
+	r := rawFilter{name: required(t, "name", &f.Name, hostName("from-tors"))}
+	r.rules = each(t, "rule", &f.Rules, func(rule *filter.Rule, t *table) rawRule { return ruleKeys(rule, t, f.Name+"/") })
+	if len(r.rules) == 0 {
+		t.missing("rule", "expected at least one [[bgp.filter.rule]]")
+	}
+	return r
+}
+
+// ruleKeys are those of a filter's rule, whose name is known with a prefix elsewhere.
+func ruleKeys(c *filter.Rule, t *table, prefix string) rawRule {
+	defer t.done()
+	name := strings.TrimPrefix(c.Name, prefix)
+	r := rawRule{n: t.n, name: required(t, "name", &name, hostName("rack"))}
+	c.Name = prefix + name
+	r.peers = filled(t, "peer", &c.Peers, hostName("tor1"))
+	filled(t, "peer-type", &c.Kinds, oneOf(filter.ToR, filter.Gateway, filter.Reflector))
+	optional(t, "session", &c.Session, oneOf(filter.External, filter.Internal))
+	r.family = optional(t, "family", &c.Family, oneOf(filter.IPv4, filter.IPv6))
+	r.prefixes = filled(t, "prefix", &c.Prefixes, written("a prefix, and which lengths within it", "10.0.0.0/8 ge 16 le 24", filter.ParseRange))
+	filled(t, "community", &c.Match.Communities, community(true))
+	filled(t, "large-community", &c.Match.Large, largeCommunity(true))
+	filled(t, "as-path", &c.ASPaths, written(`AS numbers, with "?" for any one and "*" for any number of them`, "65001 * 65103", filter.ParseASPattern))
+	r.least = optional(t, "as-path-min", &c.MinLength, number[int](1, 255, "1"))
+	r.most = optional(t, "as-path-max", &c.MaxLength, number[int](1, 255, "3"))
+
+	localPref := optional(t, "local-preference", &c.LocalPref, given(number[uint32](1, math.MaxUint32, "200")))
+	med := optional(t, "med", &c.MED, given(number[uint32](0, math.MaxUint32, "10")))
+	r.changes = [2][]*node{
+		changeKeys(t, "communities", &c.Set.Communities, community),
+		changeKeys(t, "large-communities", &c.Set.Large, largeCommunity),
+	}
+	prepend := optional(t, "prepend", &c.Prepend, number[int](1, 10, "2"))
+	r.unread = localPref.n != nil && !localPref.ok || med.n != nil && !med.ok || prepend.n != nil && !prepend.ok
+	r.set = c.Set
+	r.verdict = withDefault(t, "action", &c.Verdict, action(), filter.Next)
+	return r
+}
+
+// changeKeys are three, of which one may be given. It returns those that are.
+func changeKeys(t *table, key string, c *filter.Change, of func(patterns bool) want[filter.Pattern]) []*node {
+	var all []*node
 	for _, k := range []struct {
 		verb string
 		op   filter.Op
 	}{{"add", filter.Add}, {"remove", filter.Remove}, {"set", filter.Replace}} {
-		list := elements(t, k.verb+"-"+key, of(k.op == filter.Remove))
+		var own []filter.Pattern
+		if c.Op == k.op {
+			own = c.List
+		}
+		list := elements(t, k.verb+"-"+key, &own, of(k.op == filter.Remove))
 		if list.n == nil {
 			continue
 		}
 		if list.ok && len(list.v) == 0 && k.op != filter.Replace {
 			t.r.add(isBad, list.n, list.n.src, fmt.Sprintf("expected at least one community, e.g. [%s]", of(false).eg))
 		}
-		c.given, c.op, c.list = append(c.given, list.n), k.op, list
+		all, *c = append(all, list.n), filter.Change{Op: k.op, List: own}
 	}
-	return c
-}
-
-// filled reads an array that has to have something in it.
-func filled[T any](t *table, key string, w want[T]) val[[]val[T]] {
-	a := elements(t, key, w)
-	if a.ok && len(a.v) == 0 {
-		t.r.add(isBad, a.n, a.n.src, fmt.Sprintf("expected at least one, e.g. [%s]; leave the key out to ask for nothing", w.eg))
-	}
-	return a
+	return all
 }
 
 // written is a value in a notation of its own.
@@ -165,6 +150,18 @@ func written[T any](what, eg string, parse func(string) (T, error)) want[T] {
 			return v, &wrong{why: err.Error()}
 		}
 		return v, nil
+	}}
+}
+
+// as is the same in another type.
+func as[T, C any](w want[T], convert func(T) C) want[C] {
+	return want[C]{w.what, w.eg, func(n *node) (C, *wrong) {
+		v, bad := w.read(n)
+		if bad != nil {
+			var none C
+			return none, bad
+		}
+		return convert(v), nil
 	}}
 }
 
@@ -247,130 +244,19 @@ func (r *reader) checkRule(rule rawRule) {
 			r.conflict(p.n, "not of the rule's family (%s): expected a prefix of %s", rule.family.n, rule.family.v)
 		}
 	}
-	for _, c := range []rawChange{rule.changeCommunities, rule.changeLarge} {
-		if len(c.given) > 1 {
-			r.conflict(c.given[1], "one rule changes communities in one way (%s): expected another rule for this, after it or before", c.given[0])
+	wellRead := !rule.unread
+	for _, given := range rule.changes {
+		if len(given) > 1 {
+			r.conflict(given[1], "one rule changes communities in one way (%s): expected another rule for this, after it or before", given[0])
 		}
+		wellRead = wellRead && given == nil
 	}
-	changes := !rule.set().None()
+	changes := !rule.set.None()
 	switch {
 	case !rule.verdict.ok:
 	case rule.verdict.v == filter.Reject && changes:
 		r.conflict(rule.verdict.n, "what is rejected is not changed: expected only conditions beside it")
-	case rule.verdict.v == filter.Next && !changes && rule.wellRead():
+	case rule.verdict.v == filter.Next && !changes && wellRead:
 		r.conflict(rule.n, `the rule does nothing: expected something that it changes, or action = "accept" or "reject"`)
-	}
-}
-
-// wellRead tells whether all that the rule changes could be read.
-func (rule rawRule) wellRead() bool {
-	for _, v := range []val[int64]{rule.localPref, rule.med, rule.prepend} {
-		if v.n != nil && !v.ok {
-			return false
-		}
-	}
-	return rule.changeCommunities.given == nil && rule.changeLarge.given == nil
-}
-
-func (rule rawRule) set() filter.Set {
-	return filter.Set{
-		LocalPref: number32(rule.localPref), MED: number32(rule.med), Prepend: int(rule.prepend.v),
-		Communities: rule.changeCommunities.config(), Large: rule.changeLarge.config(),
-	}
-}
-
-func (c rawChange) config() filter.Change { return filter.Change{Op: c.op, List: usable(c.list)} }
-
-// number32 is nil if there is none.
-func number32(v val[int64]) *uint32 {
-	if !v.ok {
-		return nil
-	}
-	n := uint32(v.v)
-	return &n
-}
-
-func configFilters(raw []rawFilter) []Filter {
-	var fs []Filter
-	for _, f := range raw {
-		c := Filter{Name: f.name.v}
-		for _, r := range f.rules {
-			c.Rules = append(c.Rules, filter.Rule{
-				Name: f.name.v + "/" + r.name.v, Peers: usable(r.peers), Kinds: usable(r.kinds), Session: r.session.v,
-				Match: filter.Match{
-					Family: r.family.v, Prefixes: usable(r.prefixes), Communities: usable(r.communities), Large: usable(r.large),
-					ASPaths: usable(r.asPaths), MinLength: int(r.least.v), MaxLength: int(r.most.v),
-				},
-				Set: r.set(), Verdict: r.verdict.v,
-			})
-		}
-		fs = append(fs, c)
-	}
-	return fs
-}
-
-func printFilters(p func(string, ...any), filters []Filter) {
-	for _, f := range filters {
-		p("\n[[bgp.filter]]\nname = %s", quote(f.Name))
-		for _, r := range f.Rules {
-			p("[[bgp.filter.rule]]\nname = %s", quote(r.Name[len(f.Name)+1:]))
-			printMatch(p, r)
-			printSet(p, r.Set)
-			p("action = %s", quote(r.Verdict.String()))
-		}
-	}
-}
-
-func printMatch(p func(string, ...any), r filter.Rule) {
-	printList(p, "peer", r.Peers, func(s string) string { return s })
-	printList(p, "peer-type", r.Kinds, func(k filter.Kind) string { return string(k) })
-	if r.Session != "" {
-		p("session = %s", quote(string(r.Session)))
-	}
-	if r.Family != "" {
-		p("family = %s", quote(string(r.Family)))
-	}
-	printList(p, "prefix", r.Prefixes, filter.Range.String)
-	printList(p, "community", r.Match.Communities, filter.Pattern.String)
-	printList(p, "large-community", r.Match.Large, filter.Pattern.String)
-	printList(p, "as-path", r.ASPaths, filter.ASPattern.String)
-	if r.MinLength > 0 {
-		p("as-path-min = %d", r.MinLength)
-	}
-	if r.MaxLength > 0 {
-		p("as-path-max = %d", r.MaxLength)
-	}
-}
-
-func printSet(p func(string, ...any), s filter.Set) {
-	if s.LocalPref != nil {
-		p("local-preference = %d", *s.LocalPref)
-	}
-	if s.MED != nil {
-		p("med = %d", *s.MED)
-	}
-	for _, c := range []struct {
-		key string
-		filter.Change
-	}{{"communities", s.Communities}, {"large-communities", s.Large}} {
-		if c.Op != filter.Keep {
-			verb := map[filter.Op]string{filter.Add: "add-", filter.Remove: "remove-", filter.Replace: "set-"}[c.Op]
-			p("%s%s = %s", verb, c.key, quoteAll(c.List, filter.Pattern.String))
-		}
-	}
-	if s.Prepend > 0 {
-		p("prepend = %d", s.Prepend)
-	}
-}
-
-func (f Filters) print(p func(string, ...any)) {
-	printList(p, "import", f.Import, func(s string) string { return s })
-	printList(p, "export", f.Export, func(s string) string { return s })
-}
-
-// printList prints an array that was given.
-func printList[T any](p func(string, ...any), key string, list []T, str func(T) string) {
-	if list != nil {
-		p("%s = %s", key, quoteAll(list, str))
 	}
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -33,17 +34,17 @@ func (r *reader) readDevices(root *node) []device {
 			continue // it is not an array of tables
 		}
 		for _, part := range parts() {
-			t.child(part, false)
+			t.child(part, about{})
 		}
 		m := t.table("match")
 		d := device{
 			n:      t.n,
 			label:  strings.TrimSuffix(strings.TrimPrefix(t.n.path, "device["), "]"),
 			match:  m.n,
-			name:   optional(m, "name", hostName("gw-a")),
-			serial: optional(m, "serial", serialNumber()),
+			name:   optional(m, "name", new(string), hostName("gw-a")),
+			serial: optional(m, "serial", new(string), serialNumber()),
 		}
-		if mac := optional(m, "mac", hardwareAddr()); mac.ok {
+		if mac := optional(m, "mac", new(net.HardwareAddr), hardwareAddr()); mac.ok {
 			d.mac = val[string]{v: mac.v.String(), ok: true, n: mac.n}
 		}
 		if len(m.n.table) == 0 {
@@ -115,7 +116,7 @@ type pass struct {
 	missing  []string // the mandatory keys that it lacks
 }
 
-func newPass(label string, root *node, name val[string], known map[string]bool) pass {
+func newPass(label string, root *node, name val[string], known map[string]about) pass {
 	r := &reader{known: known}
 	raw := r.readFile(root, name)
 	r.check(raw)

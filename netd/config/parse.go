@@ -69,12 +69,12 @@ type parsed struct {
 	devices []device
 	missing []string // what the common part lacks
 	results []Device // of the common part if missing is empty, then of the devices
-	known   map[string]bool
+	known   map[string]about
 }
 
 func parse(file string, data []byte) (*parsed, Errors) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	p := &parsed{text: newText(file, data), known: make(map[string]bool)}
+	p := &parsed{text: newText(file, data), known: make(map[string]about)}
 	if len(data) > maxSize {
 		return nil, Errors{{
 			File: file, Line: 1, Col: 1, Key: "file", Value: fmt.Sprintf("%d octets", len(data)),
@@ -185,8 +185,8 @@ func (p *parsed) otherSchema(root *node) Errors {
 	if n == nil || n.value == int64(Schema) {
 		return nil
 	}
-	r := &reader{known: map[string]bool{}}
-	r.readSchema(&table{r: r, n: root})
+	r := &reader{known: map[string]about{}}
+	schemaKey(&table{r: r, n: root})
 	return Errors{p.text.error(r.problems[0])}
 }
 

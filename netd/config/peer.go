@@ -87,44 +87,30 @@ type Range struct {
 	Session
 }
 
+// rawSession has what is compared with other values.
 type rawSession struct {
-	kind               val[PeerType]
-	as                 val[int64]
-	localAS            val[int64]
-	allowOwnAS         val[int64]
-	multihop           val[int64]
-	gtsm               val[bool]
-	passwordFile       val[string]
-	passive            val[bool]
-	holdTime           val[time.Duration]
-	keepalive          val[time.Duration]
-	connectRetry       val[time.Duration]
-	maxPrefixes        val[int64]
-	maxPrefixesWarn    val[int64]
-	maxPrefixesRestart val[time.Duration]
-	reflectorClient    val[bool]
+	kind                val[PeerType]
+	as, localAS         val[uint32]
+	allowOwnAS          val[int]
+	multihop            val[int]
+	holdTime, keepalive val[time.Duration]
+	reflectorClient     val[bool]
 	rawFilters
-	bfd *rawBFD // nil: none
 }
 
 type rawPeer struct {
-	n           *node
-	name        val[string]
-	address     val[netip.Addr]
-	other       val[netip.Addr] // of a gateway
-	link        val[string]
-	source      val[netip.Addr]
-	description val[string]
-	shutdown    val[shutdown]
-	session     val[bool]
+	n       *node
+	name    val[string]
+	address val[netip.Addr]
+	other   val[netip.Addr] // of a gateway
+	link    val[string]
+	source  val[netip.Addr]
 	rawSession
 	self bool // a [[bgp.gateway]] that is this gateway
 }
 
 type rawRange struct {
-	n      *node
-	name   val[string]
-	prefix val[netip.Prefix]
+	name val[string]
 	rawSession
 }
 
@@ -134,91 +120,124 @@ type shutdown struct {
 	message string
 }
 
-func (b *rawBGP) readPeer(t *table) rawPeer {
+func (s shutdown) toml() string {
+	if s.message != "" {
+		return quote(s.message)
+	}
+	return tomlOf(s.down)
+}
+
+// keys are those of a [[bgp.peer]]. b has what holds for peers that say nothing else.
+func (p *Peer) keys(t *table, b *rawBGP) rawPeer {
 	defer t.done()
-	p := b.readAnyPeer(t, "tor1", "10.0.1.1", "65001")
-	p.kind = withDefault(t, "type", oneOf(TypeToR, TypeReflector), TypeToR)
-	p.link = optional(t, "interface", ownLinkName("uplink0"))
-	if p.address.n == nil && p.link.n == nil {
+	r := p.commonKeys(t, "tor1", "10.0.1.1")
+	r.link = optional(t, "interface", &p.Interface, ownLinkName("uplink0"))
+	if r.address.n == nil && r.link.n == nil {
 		t.missing("address", `expected the peer's address, or the uplink of an unnumbered one, e.g. address = "10.0.1.1" or interface = "uplink0"`)
 	}
-	p.readMultihop(t)
-	p.session.v = true
-	return p
-}
-
-func (b *rawBGP) readGateway(t *table) rawPeer {
-	defer t.done()
-	p := b.readAnyPeer(t, "gw-c", "10.0.2.13", "65103")
-	p.kind = val[PeerType]{v: TypeGateway, ok: true}
-	if p.address.n == nil {
-		t.missing("address", `expected the gateway's address, e.g. address = "10.0.2.13"`)
-	}
-	p.other = optional(t, "other-address", hostAddr("2001:db8:2::13"))
-	p.readMultihop(t)
-	p.reflectorClient = withDefault(t, "reflector-client", boolean(), false)
-	p.session = withDefault(t, "session", boolean(), true)
-	return p
-}
-
-// readAnyPeer reads what a peer and a gateway have in common.
-func (b *rawBGP) readAnyPeer(t *table, name, address, as string) rawPeer {
-	return rawPeer{
-		n:           t.n,
-		name:        required(t, "name", hostName(name)),
-		address:     optional(t, "address", peerAddr(address)),
-		source:      optional(t, "source", peerAddr("10.0.1.11")),
-		description: optional(t, "description", freeText("rack 7, port 12")),
-		shutdown:    withDefault(t, "shutdown", shutdownText(), shutdown{}),
-		rawSession:  b.readSession(t, as),
-	}
-}
-
-func (b *rawBGP) readRange(t *table) rawRange {
-	defer t.done()
-	r := rawRange{
-		n:          t.n,
-		name:       required(t, "name", hostName("rack-7")),
-		prefix:     required(t, "prefix", peerPrefix("10.0.7.0/24")),
-		rawSession: b.readSession(t, "65107"),
-	}
-	r.kind = withDefault(t, "type", oneOf(TypeToR, TypeReflector, TypeGateway), TypeGateway)
-	r.readMultihop(t)
-	r.reflectorClient = withDefault(t, "reflector-client", boolean(), false)
+	kind := withDefault(t, "type", &p.Type, oneOf(TypeToR, TypeReflector), TypeToR)
+	r.rawSession = p.Session.keys(t, b, kind, "65001")
 	return r
 }
 
-func (b *rawBGP) readSession(t *table, as string) rawSession {
-	s := rawSession{
-		as:                 required(t, "as", asNumber(as)),
-		localAS:            optional(t, "local-as", asNumber("65201")),
-		allowOwnAS:         withDefault(t, "allow-own-as", number(0, 10, "1"), 0),
-		gtsm:               withDefault(t, "gtsm", boolean(), false),
-		passwordFile:       optional(t, "password-file", filePath("/data/netd/tor1.password")),
-		passive:            withDefault(t, "passive", boolean(), false),
-		holdTime:           withDefault(t, "hold-time", holdTime(), b.holdTime.v),
-		connectRetry:       withDefault(t, "connect-retry", connectRetry(), b.connectRetry.v),
-		maxPrefixes:        withDefault(t, "max-prefixes", number(1, 10_000_000, "10000"), 10000),
-		maxPrefixesWarn:    withDefault(t, "max-prefixes-warn", number(1, 100, "80"), 80),
-		maxPrefixesRestart: withDefault(t, "max-prefixes-restart", seconds(0, 24*time.Hour, "5m"), 5*time.Minute),
-		rawFilters:         readFilters(t).or(b.rawFilters),
-		bfd:                readBFD(t),
+// gatewayKeys are those of a [[bgp.gateway]].
+func (p *Peer) gatewayKeys(t *table, b *rawBGP) rawPeer {
+	defer t.done()
+	p.Type = TypeGateway
+	r := p.commonKeys(t, "gw-c", "10.0.2.13")
+	if r.address.n == nil {
+		t.missing("address", `expected the gateway's address, e.g. address = "10.0.2.13"`)
 	}
-	def := b.keepalive.v
-	if s.holdTime.n != nil || def >= s.holdTime.v {
-		def = s.holdTime.v / 3
-	}
-	s.keepalive = withDefault(t, "keepalive", keepalive(), def.Truncate(time.Second))
-	return s
+	r.other = optional(t, "other-address", &p.Other, hostAddr("2001:db8:2::13"))
+	session := !p.NoSession
+	withDefault(t, "session", &session, boolean(), true)
+	p.NoSession = !session
+	r.rawSession = p.Session.keys(t, b, val[PeerType]{v: TypeGateway, ok: true}, "65103")
+	r.reflectorClient = withDefault(t, "reflector-client", &p.ReflectorClient, boolean(), false)
+	return r
 }
 
-// readMultihop reads the TTL, whose default depends on the type.
-func (s *rawSession) readMultihop(t *table) {
-	def := int64(64)
-	if s.kind.v == TypeToR {
-		def = 1
+// commonKeys are those that a peer and a gateway have beside the session's.
+func (p *Peer) commonKeys(t *table, name, address string) rawPeer {
+	r := rawPeer{
+		n:       t.n,
+		name:    required(t, "name", &p.Name, hostName(name)),
+		address: optional(t, "address", &p.Address, peerAddr(address)),
+		source:  optional(t, "source", &p.Source, peerAddr("10.0.1.11")),
 	}
-	s.multihop = withDefault(t, "multihop", number(1, 255, "2"), def)
+	optional(t, "description", &p.Description, freeText("rack 7, port 12"))
+	down := shutdown{p.Shutdown, p.ShutdownMessage}
+	withDefault(t, "shutdown", &down, shutdownText(), shutdown{})
+	p.Shutdown, p.ShutdownMessage = down.down, down.message
+	return r
+}
+
+// keys are those of a [[bgp.range]].
+func (e *Range) keys(t *table, b *rawBGP) rawRange {
+	defer t.done()
+	r := rawRange{name: required(t, "name", &e.Name, hostName("rack-7"))}
+	required(t, "prefix", &e.Prefix, peerPrefix("10.0.7.0/24"))
+	kind := withDefault(t, "type", &e.Type, oneOf(TypeToR, TypeReflector, TypeGateway), TypeGateway)
+	r.rawSession = e.Session.keys(t, b, kind, "65107")
+	r.reflectorClient = withDefault(t, "reflector-client", &e.ReflectorClient, boolean(), false)
+	return r
+}
+
+// keys are those that a peer, a gateway and a range have for their sessions, which are of
+// a kind and, for example, with an AS.
+func (s *Session) keys(t *table, b *rawBGP, kind val[PeerType], as string) rawSession {
+	r := rawSession{kind: kind}
+	hops := 64
+	if kind.v == TypeToR {
+		hops = 1
+	}
+	r.as = required(t, "as", &s.AS, asNumber(as))
+	r.localAS = optional(t, "local-as", &s.LocalAS, asNumber("65201"))
+	r.allowOwnAS = withDefault(t, "allow-own-as", &s.AllowOwnAS, number[int](0, 10, "1"), 0)
+	r.multihop = withDefault(t, "multihop", &s.Multihop, number[int](1, 255, "2"), hops)
+	withDefault(t, "gtsm", &s.GTSM, boolean(), false)
+	optional(t, "password-file", &s.PasswordFile, filePath("/data/netd/tor1.password"))
+	withDefault(t, "passive", &s.Passive, boolean(), false)
+	r.holdTime = withDefault(t, "hold-time", &s.HoldTime, holdTime(), b.holdTime.v)
+	r.keepalive = withDefault(t, "keepalive", &s.Keepalive, keepalive(), b.keepaliveFor(r.holdTime))
+	withDefault(t, "connect-retry", &s.ConnectRetry, connectRetry(), b.connectRetry.v)
+	withDefault(t, "max-prefixes", &s.MaxPrefixes, number[uint32](1, 10_000_000, "10000"), 10000)
+	withDefault(t, "max-prefixes-warn", &s.MaxPrefixesWarn, number[int](1, 100, "80"), 80)
+	withDefault(t, "max-prefixes-restart", &s.MaxPrefixesRestart, seconds(0, 24*time.Hour, "5m"), 5*time.Minute)
+	r.rawFilters = s.Filters.keys(t, b.rawFilters)
+	s.BFD = bfdKeys(t, s.BFD)
+	return r
+}
+
+// keepaliveFor is the default of a session's keepalive.
+func (b *rawBGP) keepaliveFor(hold val[time.Duration]) time.Duration {
+	def := b.keepalive.v
+	if hold.n != nil || def >= hold.v {
+		def = hold.v / 3
+	}
+	return def.Truncate(time.Second)
+}
+
+// bfdKeys are those of bfd, which is a table, or true for one with the defaults.
+func bfdKeys(t *table, b *BFD) *BFD {
+	n := t.child("bfd", about{})
+	switch {
+	case n == nil || n.kind == aTable:
+	case n.value == true:
+		n = &node{path: n.path, at: n.at, kind: aTable}
+	default:
+		if n.value != false {
+			t.r.add(isBad, n, n.src, `expected true, false or a table, e.g. bfd = { min-tx = "300ms", min-rx = "300ms", multiplier = 3 }`)
+		}
+		n = nil
+	}
+	sub, to, there := orNone(t, "bfd", n, b)
+	defer sub.done()
+	interval := milliseconds(50*time.Millisecond, time.Minute, "300ms")
+	withDefault(sub, "min-tx", &to.MinTx, interval, 300*time.Millisecond)
+	withDefault(sub, "min-rx", &to.MinRx, interval, 300*time.Millisecond)
+	withDefault(sub, "multiplier", &to.Multiplier, number[int](1, 255, "3"), 3)
+	return there
 }
 
 func holdTime() want[time.Duration] { return seconds(3*time.Second, 65535*time.Second, "9s") }
@@ -372,7 +391,7 @@ func (r *reader) warnSharedAS(f *rawFile) {
 	if !slices.ContainsFunc(f.bgp.peers, func(p rawPeer) bool { return p.kind.v == TypeToR && p.allowOwnAS.v == 0 }) {
 		return
 	}
-	seen := map[int64]*node{}
+	seen := map[uint32]*node{}
 	for _, g := range f.bgp.gateways {
 		if !g.as.ok {
 			continue
@@ -384,101 +403,4 @@ func (r *reader) warnSharedAS(f *rawFile) {
 		}
 		seen[g.as.v] = g.as.n
 	}
-}
-
-func (s rawSession) config() Session {
-	return Session{
-		Type: s.kind.v, AS: uint32(s.as.v), LocalAS: uint32(s.localAS.v), AllowOwnAS: int(s.allowOwnAS.v), Multihop: int(s.multihop.v),
-		GTSM: s.gtsm.v, PasswordFile: s.passwordFile.v, Passive: s.passive.v,
-		HoldTime: s.holdTime.v, Keepalive: s.keepalive.v, ConnectRetry: s.connectRetry.v,
-		MaxPrefixes: uint32(s.maxPrefixes.v), MaxPrefixesWarn: int(s.maxPrefixesWarn.v), MaxPrefixesRestart: s.maxPrefixesRestart.v,
-		ReflectorClient: s.reflectorClient.v, Filters: s.rawFilters.config(), BFD: s.bfd.config(),
-	}
-}
-
-func configPeers(raw []rawPeer) []Peer {
-	var ps []Peer
-	for _, p := range raw {
-		if !p.self {
-			ps = append(ps, Peer{
-				Name: p.name.v, Address: p.address.v, Other: p.other.v, Interface: p.link.v, Source: p.source.v, Description: p.description.v,
-				Shutdown: p.shutdown.v.down, ShutdownMessage: p.shutdown.v.message, NoSession: !p.session.v,
-				Session: p.rawSession.config(),
-			})
-		}
-	}
-	return ps
-}
-
-func configRanges(raw []rawRange) []Range {
-	var rs []Range
-	for _, r := range raw {
-		rs = append(rs, Range{Name: r.name.v, Prefix: r.prefix.v, Session: r.rawSession.config()})
-	}
-	return rs
-}
-
-func printPeers(p func(string, ...any), key string, peers []Peer) {
-	for _, r := range peers {
-		p("\n[[%s]]\nname = %s", key, quote(r.Name))
-		if r.Interface != "" {
-			p("interface = %s", quote(r.Interface))
-		} else {
-			p("address = %s", quote(r.Address.String()))
-		}
-		if r.Other.IsValid() {
-			p("other-address = %s", quote(r.Other.String()))
-		}
-		if r.Source.IsValid() {
-			p("source = %s", quote(r.Source.String()))
-		}
-		if r.Description != "" {
-			p("description = %s", quote(r.Description))
-		}
-		switch {
-		case r.ShutdownMessage != "":
-			p("shutdown = %s", quote(r.ShutdownMessage))
-		case r.Shutdown:
-			p("shutdown = true")
-		}
-		if r.Type == TypeGateway {
-			p("session = %t\nreflector-client = %t", !r.NoSession, r.ReflectorClient)
-		} else {
-			p("type = %s", quote(string(r.Type)))
-		}
-		printSession(p, r.Session)
-	}
-}
-
-func printBFD(p func(string, ...any), b *BFD) {
-	if b != nil {
-		p("bfd = { min-tx = %s, min-rx = %s, multiplier = %d }",
-			quote(plainMilliseconds(b.MinTx)), quote(plainMilliseconds(b.MinRx)), b.Multiplier)
-	}
-}
-
-func printRanges(p func(string, ...any), ranges []Range) {
-	for _, r := range ranges {
-		p("\n[[bgp.range]]\nname = %s\nprefix = %s\ntype = %s\nreflector-client = %t",
-			quote(r.Name), quote(r.Prefix.String()), quote(string(r.Type)), r.ReflectorClient)
-		printSession(p, r.Session)
-	}
-}
-
-func printSession(p func(string, ...any), s Session) {
-	p("as = %d", s.AS)
-	if s.LocalAS != 0 {
-		p("local-as = %d", s.LocalAS)
-	}
-	p("allow-own-as = %d\nmultihop = %d\ngtsm = %t", s.AllowOwnAS, s.Multihop, s.GTSM)
-	if s.PasswordFile != "" {
-		p("password-file = %s", quote(s.PasswordFile))
-	}
-	p("passive = %t", s.Passive)
-	p("hold-time = %s\nkeepalive = %s\nconnect-retry = %s",
-		quote(plainSeconds(s.HoldTime)), quote(plainSeconds(s.Keepalive)), quote(plainSeconds(s.ConnectRetry)))
-	p("max-prefixes = %d\nmax-prefixes-warn = %d\nmax-prefixes-restart = %s",
-		s.MaxPrefixes, s.MaxPrefixesWarn, quote(plainSeconds(s.MaxPrefixesRestart)))
-	s.Filters.print(p)
-	printBFD(p, s.BFD)
 }

@@ -3,150 +3,130 @@ package config
 import (
 	"bytes"
 	"fmt"
-	"maps"
-	"net/netip"
-	"slices"
+	"reflect"
+	"strconv"
 	"strings"
+	"time"
 )
-
-// config turns checked raw values into a Config.
-func (f *rawFile) config() *Config {
-	c := &Config{
-		Gateway:    Gateway{Name: f.gateway.name.v, Addresses: usable(f.gateway.addresses)},
-		Tunnel:     f.tunnel.config(),
-		Management: Management{ConsolePassword: f.management.consolePassword.v, Metrics: f.management.metrics.v},
-		BGP: BGP{
-			AS:            uint32(f.bgp.as.v),
-			RouterID:      f.bgp.routerID.v,
-			ClusterID:     f.bgp.clusterID.v,
-			Port:          uint16(f.bgp.port.v),
-			HoldTime:      f.bgp.holdTime.v,
-			Keepalive:     f.bgp.keepalive.v,
-			ConnectRetry:  f.bgp.connectRetry.v,
-			RestartTime:   f.bgp.restartTime.v,
-			LongLivedTime: f.bgp.longLivedTime.v,
-			Peers:         configPeers(f.bgp.peers),
-			GatewayPeers:  configPeers(f.bgp.gateways),
-			Ranges:        configRanges(f.bgp.ranges),
-			Filters:       configFilters(f.bgp.filters),
-			Announces:     configAnnounces(f.bgp.announces),
-		},
-	}
-	for _, u := range f.uplinks {
-		c.Uplinks = append(c.Uplinks, u.config())
-	}
-	if !c.BGP.RouterID.IsValid() {
-		c.BGP.RouterID = f.defaultRouterID()
-	}
-	for _, p := range f.pools {
-		c.Pools = append(c.Pools, Pool{Name: p.name.v, Prefix: p.prefix.v, Block: p.block.v, Mode: p.mode.v, Attributes: p.rawAttributes.config()})
-	}
-	for _, w := range f.workloads {
-		c.Workloads = append(c.Workloads, w.config())
-	}
-	return c
-}
-
-func (b *rawBFD) config() *BFD {
-	if b == nil {
-		return nil
-	}
-	return &BFD{MinTx: b.minTx.v, MinRx: b.minRx.v, Multiplier: int(b.multiplier.v)}
-}
-
-func (w rawWorkload) config() Workload {
-	c := Workload{
-		Name:     w.name.v,
-		Image:    w.image.v,
-		Command:  usable(w.command),
-		Args:     usable(w.args),
-		Replicas: int(w.replicas.v),
-	}
-	for k, v := range w.env {
-		if c.Env == nil {
-			c.Env = make(map[string]string)
-		}
-		c.Env[k] = v.v
-	}
-	return c
-}
 
 // TOML returns the Config as a file for this one box, with every value spelt out.
 // It parses to the same Config.
 func (c *Config) TOML() []byte {
+	t := &table{r: &reader{known: make(map[string]about)}, n: &node{kind: aTable}, out: &section{}}
+	own := *c
+	own.keys(t, val[string]{})
 	var b bytes.Buffer
-	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	p("schema = %d", Schema)
-	p("\n[gateway]\nname = %s", quote(c.Gateway.Name))
-	if c.Gateway.Addresses != nil {
-		p("address = %s", quoteAll(c.Gateway.Addresses, netip.Addr.String))
-	}
-	printUplinks(p, c.Uplinks)
-	p("\n[bgp]\nas = %d", c.BGP.AS)
-	if c.BGP.RouterID.IsValid() {
-		p("router-id = %s", quote(c.BGP.RouterID.String()))
-	}
-	p("port = %d", c.BGP.Port)
-	p("hold-time = %s", quote(plainSeconds(c.BGP.HoldTime)))
-	p("keepalive = %s", quote(plainSeconds(c.BGP.Keepalive)))
-	p("connect-retry = %s", quote(plainSeconds(c.BGP.ConnectRetry)))
-	p("restart-time = %s", quote(plainSeconds(c.BGP.RestartTime)))
-	p("long-lived-time = %s", quote(plainSeconds(c.BGP.LongLivedTime)))
-	if c.BGP.ClusterID.IsValid() {
-		p("cluster-id = %s", quote(c.BGP.ClusterID.String()))
-	}
-	printPeers(p, "bgp.peer", c.BGP.Peers)
-	printPeers(p, "bgp.gateway", c.BGP.GatewayPeers)
-	printRanges(p, c.BGP.Ranges)
-	printFilters(p, c.BGP.Filters)
-	printAnnounces(p, c.BGP.Announces)
-	printTunnel(p, c.Tunnel)
-	for _, o := range c.Pools {
-		p("\n[[pool]]\nname = %s\nprefix = %s\nblock = %s\nencapsulation = %s",
-			quote(o.Name), quote(o.Prefix.String()), quote(o.Block.String()), quote(string(o.Mode)))
-		o.Attributes.print(p)
-	}
-	for _, w := range c.Workloads {
-		printWorkload(p, w)
-	}
-	m := c.Management
-	if m != (Management{}) {
-		p("\n[management]")
-	}
-	if m.ConsolePassword != "" {
-		p("console-password = %s", quote(m.ConsolePassword))
-	}
-	if m.Metrics.IsValid() {
-		p("metrics = %s", quote(m.Metrics.String()))
-	}
+	t.out.write(&b)
 	return b.Bytes()
 }
 
-func printWorkload(p func(string, ...any), w Workload) {
-	p("\n[[workload]]\nname = %s\nimage = %s", quote(w.Name), quote(w.Image))
-	same := func(s string) string { return s }
-	if w.Command != nil {
-		p("command = %s", quoteAll(w.Command, same))
-	}
-	if w.Args != nil {
-		p("args = %s", quoteAll(w.Args, same))
-	}
-	var env []string
-	for _, k := range slices.Sorted(maps.Keys(w.Env)) {
-		env = append(env, quoteKey(k)+" = "+quote(w.Env[k]))
-	}
-	if env != nil {
-		p("env = { %s }", strings.Join(env, ", "))
-	}
-	p("replicas = %d", w.Replicas)
+// section is a table that is being written. Its own values come before its tables, as
+// TOML wants them.
+type section struct {
+	header    string // [bgp]; empty for one that is written as { … }, and for the file
+	values    []entry
+	tables    []*section
+	discarded bool
 }
 
-func quoteAll[T any](vs []T, str func(T) string) string {
-	quoted := make([]string, len(vs))
-	for i, v := range vs {
-		quoted[i] = quote(str(v))
+// entry is a value, or a table that is written like one.
+type entry struct {
+	key, value string
+	table      *section
+}
+
+func (s *section) add(key string, v any) {
+	s.values = append(s.values, entry{key: quoteKey(key), value: tomlOf(v)})
+}
+
+// sub is the section of a table in this one.
+func (s *section) sub(key, header string) *section {
+	if s == nil {
+		return nil
 	}
-	return "[" + strings.Join(quoted, ", ") + "]"
+	sub := &section{header: header}
+	if header == "" {
+		s.values = append(s.values, entry{key: quoteKey(key), table: sub})
+	} else {
+		s.tables = append(s.tables, sub)
+	}
+	return sub
+}
+
+// discard leaves the section out.
+func (s *section) discard() {
+	if s != nil {
+		s.discarded = true
+	}
+}
+
+// lines are the own values. A table of none is left out.
+func (s *section) lines() []string {
+	var lines []string
+	for _, e := range s.values {
+		value := e.value
+		if e.table != nil {
+			own := e.table.lines()
+			if own == nil || e.table.discarded {
+				continue
+			}
+			value = "{ " + strings.Join(own, ", ") + " }"
+		}
+		lines = append(lines, e.key+" = "+value)
+	}
+	return lines
+}
+
+func (s *section) write(b *bytes.Buffer) {
+	lines := s.lines()
+	if s.header != "" && lines != nil {
+		fmt.Fprintf(b, "\n%s\n", s.header)
+	}
+	for _, l := range lines {
+		fmt.Fprintln(b, l)
+	}
+	for _, t := range s.tables {
+		t.write(b)
+	}
+}
+
+// isZero tells whether a value is its type's zero.
+func isZero(v any) bool { return reflect.ValueOf(v).IsZero() }
+
+// tomlOf writes a value of any key as TOML.
+func tomlOf(v any) string {
+	switch v := v.(type) {
+	case interface{ toml() string }:
+		return v.toml()
+	case time.Duration:
+		if v%time.Second == 0 {
+			return quote(plainSeconds(v))
+		}
+		return quote(plainMilliseconds(v))
+	case fmt.Stringer:
+		return quote(v.String())
+	}
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.String:
+		return quote(r.String())
+	case reflect.Pointer:
+		return tomlOf(r.Elem().Interface())
+	case reflect.Slice:
+		all := make([]string, r.Len())
+		for i := range all {
+			all[i] = tomlOf(r.Index(i).Interface())
+		}
+		return "[" + strings.Join(all, ", ") + "]"
+	}
+	return fmt.Sprint(v) // a number, or true or false
+}
+
+func plainSeconds(d time.Duration) string {
+	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
+}
+
+func plainMilliseconds(d time.Duration) string {
+	return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
 }
 
 // quoteKey quotes a key where TOML needs it.

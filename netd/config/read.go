@@ -29,14 +29,15 @@ type wrong struct{ why, eg string }
 type reader struct {
 	problems []problem
 	// known has every key that a file may have, by its path without the elements'
-	// names, and whether it has a default. The test of reference.toml reads it.
-	known map[string]bool
+	// names.
+	known map[string]about
 }
 
-// table is a table that is being read.
+// table is a table that is being read or written.
 type table struct {
 	r    *reader
 	n    *node
+	out  *section // that is written to; nil if the table is read
 	kind string   // the path without the elements' names
 	keys []string // that were asked for
 	// quiet is set when the table has the wrong type: its keys are not missing.
@@ -66,16 +67,50 @@ func (t *table) missing(key, text string) {
 }
 
 // child returns a key's node, or nil, and notes that the key is known.
-func (t *table) child(key string, hasDefault bool) *node {
+func (t *table) child(key string, a about) *node {
 	t.keys = append(t.keys, key)
-	t.r.known[join(t.kind, key)] = hasDefault
+	t.r.known[join(t.kind, key)] = a
 	return t.n.table[key]
 }
 
-// table returns the table of a key, which is empty if it was not given.
+// table returns the table of a key, which is empty if it was not given. It is written
+// with a header of its own.
 func (t *table) table(key string) *table {
-	n := t.child(key, false)
-	sub := &table{r: t.r, kind: join(t.kind, key), quiet: t.quiet}
+	if t.out != nil {
+		return t.sub(key, nil, "["+join(t.kind, key)+"]")
+	}
+	return t.sub(key, t.child(key, about{}), "")
+}
+
+// inline is the same, written as { … }.
+func (t *table) inline(key string) *table {
+	if t.out != nil {
+		return t.sub(key, nil, "")
+	}
+	return t.table(key)
+}
+
+// orNone is a table that may be left out as a whole, which is something else than an
+// empty one: n is what the file has, c what there is to write. It returns where its keys
+// go, and a pointer to that which is nil if the table is not there.
+func orNone[C any](t *table, key string, n *node, c *C) (sub *table, to, there *C) {
+	sub = t.sub(key, n, "")
+	switch {
+	case c != nil:
+		return sub, c, c
+	case n != nil:
+		c = new(C)
+		return sub, c, c
+	}
+	sub.quiet = true
+	sub.out.discard()
+	return sub, new(C), nil
+}
+
+// sub makes the table of a key: of the node n when reading, under the header when
+// writing.
+func (t *table) sub(key string, n *node, header string) *table {
+	sub := &table{r: t.r, kind: join(t.kind, key), quiet: t.quiet, out: t.out.sub(key, header)}
 	if n != nil && n.kind != aTable {
 		eg := fmt.Sprintf("[%s]", headerName(n.path))
 		if t.n.path != "" {
@@ -94,7 +129,7 @@ func (t *table) table(key string) *table {
 // tables returns the elements of an array of tables.
 func (t *table) tables(key string) []*table {
 	kind := join(t.kind, key)
-	n := t.child(key, false)
+	n := t.child(key, about{})
 	if n == nil {
 		return nil
 	}
@@ -149,89 +184,6 @@ func (t *table) done() {
 			class: isMissing, at: t.n.at, key: join(t.n.path, key), value: "missing", text: text,
 		})
 	}
-}
-
-// optional reads a key that may be left out and then has no value.
-func optional[T any](t *table, key string, w want[T]) val[T] {
-	return readNode(t.r, t.child(key, false), w)
-}
-
-// required reads a key that must be given.
-func required[T any](t *table, key string, w want[T]) val[T] {
-	n := t.child(key, false)
-	if n == nil {
-		t.missing(key, fmt.Sprintf("expected %s, e.g. %s = %s", w.what, key, w.eg))
-	}
-	return readNode(t.r, n, w)
-}
-
-// withDefault reads a key that may be left out.
-func withDefault[T any](t *table, key string, w want[T], def T) val[T] {
-	n := t.child(key, true)
-	if n == nil {
-		return val[T]{v: def, ok: true}
-	}
-	return readNode(t.r, n, w)
-}
-
-func readNode[T any](r *reader, n *node, w want[T]) val[T] {
-	if n == nil {
-		return val[T]{}
-	}
-	v, bad := w.read(n)
-	if bad == nil {
-		return val[T]{v: v, ok: true, n: n}
-	}
-	text := "expected " + w.what
-	if bad.why != "" {
-		text = bad.why + ": " + text
-	}
-	eg := w.eg
-	if bad.eg != "" {
-		eg = bad.eg
-	}
-	if eg != "" {
-		text += ", e.g. " + eg
-	}
-	r.add(isBad, n, n.src, text)
-	return val[T]{n: n}
-}
-
-// elements reads an array. The result's ok says that it was given and is an
-// array; each element has its own.
-func elements[T any](t *table, key string, w want[T]) val[[]val[T]] {
-	n := t.child(key, false)
-	if n == nil {
-		return val[[]val[T]]{}
-	}
-	if n.kind != anArray {
-		eg := w.eg
-		if _, bad := w.read(n); bad == nil {
-			eg = n.src // right but for the brackets
-		}
-		t.r.add(isBad, n, n.src, fmt.Sprintf("expected an array, e.g. [%s]", eg))
-		return val[[]val[T]]{n: n}
-	}
-	a := val[[]val[T]]{ok: true, n: n}
-	for _, e := range n.list {
-		a.v = append(a.v, readNode(t.r, e, w))
-	}
-	return a
-}
-
-// usable returns the values of the good elements; nil only if the key was not
-// given.
-func usable[T any](a val[[]val[T]]) []T {
-	if !a.ok {
-		return nil
-	}
-	vs := make([]T, 0, len(a.v))
-	for _, e := range a.v {
-		if e.ok {
-			vs = append(vs, e.v)
-		}
-	}
-	return vs
 }
 
 // nearest returns the key that was probably meant, or "".

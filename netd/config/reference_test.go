@@ -34,7 +34,7 @@ func TestReference(t *testing.T) {
 		if !has[key] {
 			t.Errorf("%s is not there", key)
 		}
-		if last := key[strings.LastIndexByte(key, '.')+1:]; p.known[key] && !marked[last] {
+		if last := key[strings.LastIndexByte(key, '.')+1:]; p.known[key].def != "" && !marked[last] {
 			t.Errorf("%s has a default and no line that says so", key)
 		}
 	}

@@ -31,27 +31,34 @@ const (
 
 type rawTunnel struct {
 	kind val[TunnelType]
-	vni  val[int64]
-	port val[int64]
+	vni  val[int]
+	port val[uint16]
 }
 
-func readTunnel(t *table) rawTunnel {
+func (u *Tunnel) keys(t *table) rawTunnel {
 	defer t.done()
-	return rawTunnel{
-		kind: withDefault(t, "type", oneOf(TunnelIPIP, TunnelVXLAN), TunnelIPIP),
-		vni:  withDefault(t, "vni", number(1, 1<<24-1, "4096"), defaultVNI),
-		port: withDefault(t, "port", number(1, 65535, "4789"), vxlanPort),
+	r := rawTunnel{kind: withDefault(t, "type", &u.Type, oneOf(TunnelIPIP, TunnelVXLAN), TunnelIPIP)}
+	if t.out != nil && u.Type != TunnelVXLAN {
+		return r
 	}
+	r.vni = withDefault(t, "vni", &u.VNI, number[int](1, 1<<24-1, "4096"), defaultVNI)
+	r.port = withDefault(t, "port", &u.Port, number[uint16](1, 65535, "4789"), vxlanPort)
+	if u.Type != TunnelVXLAN {
+		u.VNI, u.Port = 0, 0
+	}
+	return r
 }
 
 func (r *reader) checkTunnel(t rawTunnel) {
 	if !t.kind.ok || t.kind.v == TunnelVXLAN {
 		return
 	}
-	for v, plain := range map[val[int64]]int64{t.vni: defaultVNI, t.port: vxlanPort} {
-		if v.n != nil && v.ok && v.v != plain {
-			r.conflict(v.n, `this is VXLAN's: expected type = "vxlan" beside it`)
-		}
+	const text = `this is VXLAN's: expected type = "vxlan" beside it`
+	if t.vni.n != nil && t.vni.ok && t.vni.v != defaultVNI {
+		r.conflict(t.vni.n, text)
+	}
+	if t.port.n != nil && t.port.ok && t.port.v != vxlanPort {
+		r.conflict(t.port.n, text)
 	}
 }
 
@@ -62,7 +69,7 @@ func (r *reader) checkTunnelMTU(f *rawFile) {
 	is6 := func(a val[netip.Addr]) bool { return a.ok && a.v.Is6() }
 	over6 := slices.ContainsFunc(f.bgp.gateways, func(g rawPeer) bool { return is6(g.address) || is6(g.other) })
 	inner6 := slices.ContainsFunc(f.pools, func(p rawPool) bool { return p.prefix.ok && p.prefix.v.Addr().Is6() && p.mode.v != ModeNever })
-	overhead := int64(20)
+	overhead := 20
 	if over6 {
 		overhead = 40
 	}
@@ -83,7 +90,7 @@ func (r *reader) checkTunnelMTU(f *rawFile) {
 // checkSameTunnel reports a device whose tunnels no other one's would understand.
 func (r *reader) checkSameTunnel(earlier pass, f *rawFile) {
 	e, t := earlier.raw.tunnel, f.tunnel
-	if !e.kind.ok || !t.kind.ok || !e.vni.ok || !t.vni.ok || !e.port.ok || !t.port.ok || e.config() == t.config() {
+	if !e.kind.ok || !t.kind.ok || !e.vni.ok || !t.vni.ok || !e.port.ok || !t.port.ok || earlier.raw.c.Tunnel == f.c.Tunnel {
 		return
 	}
 	for _, n := range []*node{t.kind.n, t.vni.n, t.port.n, e.kind.n, e.vni.n, e.port.n} {
@@ -91,19 +98,5 @@ func (r *reader) checkSameTunnel(earlier pass, f *rawFile) {
 			r.conflict(n, "device %s has another tunnel: expected the same for all gateways", earlier.label)
 			return
 		}
-	}
-}
-
-func (t rawTunnel) config() Tunnel {
-	if t.kind.v != TunnelVXLAN {
-		return Tunnel{Type: t.kind.v}
-	}
-	return Tunnel{Type: t.kind.v, VNI: int(t.vni.v), Port: uint16(t.port.v)}
-}
-
-func printTunnel(p func(string, ...any), t Tunnel) {
-	p("\n[tunnel]\ntype = %s", quote(string(t.Type)))
-	if t.Type == TunnelVXLAN {
-		p("vni = %d\nport = %d", t.VNI, t.Port)
 	}
 }

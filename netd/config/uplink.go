@@ -48,33 +48,30 @@ type rawUplink struct {
 	router6   val[netip.Addr]
 	vlan      rawVLAN
 	bond      rawBond
-	mtu       val[int64]
+	mtu       val[int]
 }
 
-func readUplink(t *table) rawUplink {
+func (u *Uplink) keys(t *table) rawUplink {
 	defer t.done()
-	u := rawUplink{
-		n:         t.n,
-		name:      required(t, "name", ownLinkName("uplink0")),
-		addresses: elements(t, "address", interfaceAddr("10.0.1.11/24")),
-		dhcp:      withDefault(t, "dhcp", boolean(), false),
-		router:    optional(t, "router", ipv4("10.0.1.1")),
-		router6:   optional(t, "router6", ipv6("2001:db8:1::1")),
-		vlan:      readVLAN(t),
-		bond:      readBond(t),
-		mtu:       withDefault(t, "mtu", number(576, 9216, "1500"), 1500),
-	}
-	m := t.table("match")
+	r := rawUplink{n: t.n, name: required(t, "name", &u.Name, ownLinkName("uplink0"))}
+	m := t.inline("match")
 	defer m.done()
-	u.matchName = optional(m, "name", linkLabel())
-	u.matchMAC = optional(m, "mac", hardwareAddr())
-	if u.matchName.n == nil && u.matchMAC.n == nil && u.vlan.n == nil && u.bond.n == nil && !m.quiet {
+	r.matchName = optional(m, "name", &u.Match.Name, linkLabel())
+	r.matchMAC = optional(m, "mac", &u.Match.MAC, hardwareAddr())
+	r.vlan = u.vlanKeys(t)
+	r.bond = u.bondKeys(t)
+	r.dhcp = withDefault(t, "dhcp", &u.DHCP, boolean(), false)
+	r.addresses = elements(t, "address", &u.Addresses, interfaceAddr("10.0.1.11/24"))
+	r.router = optional(t, "router", &u.Router, ipv4("10.0.1.1"))
+	r.router6 = optional(t, "router6", &u.Router6, ipv6("2001:db8:1::1"))
+	r.mtu = withDefault(t, "mtu", &u.MTU, number[int](576, 9216, "1500"), 1500)
+	if r.matchName.n == nil && r.matchMAC.n == nil && r.vlan.n == nil && r.bond.n == nil && !m.quiet {
 		t.missing("match", `expected which of the box's links it is, e.g. match = { name = "eth0" } or match = { mac = "52:54:00:01:00:0a" }`)
 	}
-	if u.addresses.n == nil && u.dhcp.ok && !u.dhcp.v {
+	if r.addresses.n == nil && r.dhcp.ok && !r.dhcp.v {
 		t.missing("address", `expected static addresses or DHCP, e.g. address = ["10.0.1.11/24"] or dhcp = true`)
 	}
-	return u
+	return r
 }
 
 func (r *reader) checkUplinks(f *rawFile) {
@@ -261,39 +258,4 @@ func connected(us []rawUplink, peer netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-func (u rawUplink) config() Uplink {
-	c := Uplink{
-		Name:      u.name.v,
-		Match:     LinkMatch{Name: u.matchName.v, MAC: u.matchMAC.v},
-		VLAN:      u.vlan.config(),
-		Bond:      u.bond.config(),
-		Addresses: usable(u.addresses),
-		DHCP:      u.dhcp.v,
-		Router:    u.router.v,
-		Router6:   u.router6.v,
-		MTU:       int(u.mtu.v),
-	}
-	return c
-}
-
-func printUplinks(p func(string, ...any), us []Uplink) {
-	for _, u := range us {
-		p("\n[[uplink]]\nname = %s", quote(u.Name))
-		printLink(p, u)
-		if u.DHCP {
-			p("dhcp = true")
-		}
-		if !u.DHCP || u.Addresses != nil {
-			p("address = %s", quoteAll(u.Addresses, netip.Prefix.String))
-		}
-		if u.Router.IsValid() {
-			p("router = %s", quote(u.Router.String()))
-		}
-		if u.Router6.IsValid() {
-			p("router6 = %s", quote(u.Router6.String()))
-		}
-		p("mtu = %d", u.MTU)
-	}
 }

@@ -31,47 +31,46 @@ const (
 )
 
 type rawVLAN struct {
-	n      *node
-	id     val[int64]
+	n      *node // nil if there is none
+	id     val[int]
 	parent val[string]
 }
 
 type rawBond struct {
-	n       *node
-	mode    val[BondMode]
+	n       *node // nil if there is none
 	members val[[]val[string]]
 }
 
-// readVLAN reads vlan; its n is nil if there is none.
-func readVLAN(t *table) rawVLAN {
-	m := t.table("vlan")
-	defer m.done()
-	v := rawVLAN{n: t.n.table["vlan"]}
-	if v.n == nil {
-		m.quiet = true
-	}
-	v.id = required(m, "id", number(1, 4094, "100"))
-	v.parent = required(m, "parent", linkLabel())
-	return v
+// vlanKeys are those of vlan.
+func (u *Uplink) vlanKeys(t *table) rawVLAN {
+	r := rawVLAN{n: t.child("vlan", about{})}
+	sub, v, there := orNone(t, "vlan", r.n, u.VLAN)
+	defer sub.done()
+	u.VLAN = there
+	r.id = required(sub, "id", &v.ID, number[int](1, 4094, "100"))
+	r.parent = required(sub, "parent", &v.Parent, linkLabel())
+	return r
 }
 
-// readBond reads bond; its n is nil if there is none.
-func readBond(t *table) rawBond {
-	m := t.table("bond")
-	defer m.done()
-	b := rawBond{n: t.n.table["bond"], mode: withDefault(m, "mode", oneOf(BondActiveBackup, BondLACP, BondXOR), BondActiveBackup)}
-	b.members = elements(m, "members", linkLabel())
-	if b.n != nil && b.members.n == nil {
-		m.missing("members", `expected the links to bond, e.g. members = ["eth0", "eth1"]`)
+// bondKeys are those of bond.
+func (u *Uplink) bondKeys(t *table) rawBond {
+	r := rawBond{n: t.child("bond", about{})}
+	sub, b, there := orNone(t, "bond", r.n, u.Bond)
+	defer sub.done()
+	u.Bond = there
+	withDefault(sub, "mode", &b.Mode, oneOf(BondActiveBackup, BondLACP, BondXOR), BondActiveBackup)
+	r.members = elements(sub, "members", &b.Members, linkLabel())
+	if r.members.n == nil {
+		sub.missing("members", `expected the links to bond, e.g. members = ["eth0", "eth1"]`)
 	}
-	return b
+	return r
 }
 
 // checkVirtual compares the uplinks with the links that they are made of.
 func (r *reader) checkVirtual(us []rawUplink) {
 	type trunk struct {
 		parent string
-		id     int64
+		id     int
 	}
 	tags, taken := map[trunk]*node{}, map[string]*node{}
 	for _, u := range us {
@@ -100,31 +99,4 @@ func (r *reader) checkVirtual(us []rawUplink) {
 // parentOf tells whether a VLAN is on an uplink.
 func (u rawUplink) parentOf(us []rawUplink) bool {
 	return slices.ContainsFunc(us, func(o rawUplink) bool { return o.vlan.parent.ok && o.vlan.parent.v == u.name.v })
-}
-
-func (v rawVLAN) config() *VLAN {
-	if v.n == nil {
-		return nil
-	}
-	return &VLAN{ID: int(v.id.v), Parent: v.parent.v}
-}
-
-func (b rawBond) config() *Bond {
-	if b.n == nil {
-		return nil
-	}
-	return &Bond{Mode: b.mode.v, Members: usable(b.members)}
-}
-
-func printLink(p func(string, ...any), u Uplink) {
-	switch {
-	case u.VLAN != nil:
-		p("vlan = { id = %d, parent = %s }", u.VLAN.ID, quote(u.VLAN.Parent))
-	case u.Bond != nil:
-		p("bond = { mode = %s, members = %s }", quote(string(u.Bond.Mode)), quoteAll(u.Bond.Members, func(s string) string { return s }))
-	case u.Match.MAC != nil:
-		p("match = { mac = %s }", quote(u.Match.MAC.String()))
-	default:
-		p("match = { name = %s }", quote(u.Match.Name))
-	}
 }

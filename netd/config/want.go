@@ -130,14 +130,14 @@ func boolean() want[bool] {
 }
 
 // number is a whole number in a range.
-func number(least, most int64, eg string) want[int64] {
+func number[T int | uint16 | uint32](least, most int64, eg string) want[T] {
 	what := fmt.Sprintf("a number from %d to %d", least, most)
-	return want[int64]{what, eg, func(n *node) (int64, *wrong) {
+	return want[T]{what, eg, func(n *node) (T, *wrong) {
 		in := func(v int64) bool { return least <= v && v <= most }
 		switch v := n.value.(type) {
 		case int64:
 			if in(v) {
-				return v, nil
+				return T(v), nil
 			}
 		case float64:
 			if v == math.Trunc(v) && v >= float64(least) && v <= float64(most) {
@@ -152,12 +152,23 @@ func number(least, most int64, eg string) want[int64] {
 	}}
 }
 
+// given is a value whose zero is one too, so that none is nil.
+func given[T any](w want[T]) want[*T] {
+	return want[*T]{w.what, w.eg, func(n *node) (*T, *wrong) {
+		v, bad := w.read(n)
+		if bad != nil {
+			return nil, bad
+		}
+		return &v, nil
+	}}
+}
+
 // asNumber is an autonomous system's number: 0 is reserved by RFC 7607,
 // 4294967295 by RFC 7300, and 23456 stands for others (RFC 6793).
-func asNumber(eg string) want[int64] {
-	w := number(1, math.MaxUint32-1, eg)
+func asNumber(eg string) want[uint32] {
+	w := number[uint32](1, math.MaxUint32-1, eg)
 	read := w.read
-	w.read = func(n *node) (int64, *wrong) {
+	w.read = func(n *node) (uint32, *wrong) {
 		v, bad := read(n)
 		if s, ok := n.value.(string); ok && bad.eg == "" {
 			if hi, lo, dotted := strings.Cut(s, "."); dotted {
@@ -206,10 +217,6 @@ func secondsEg(v int64, least, most time.Duration) string {
 	return quote(strconv.FormatInt(v, 10) + "s")
 }
 
-func plainSeconds(d time.Duration) string {
-	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
-}
-
 // milliseconds is a time of whole milliseconds.
 func milliseconds(least, most time.Duration, eg string) want[time.Duration] {
 	what := fmt.Sprintf("a time from %s to %s in whole milliseconds", quote(least.String()), quote(plainSeconds(most)))
@@ -238,11 +245,6 @@ func millisecondsWithout(v int64, least, most time.Duration) *wrong {
 		return &wrong{why: "no unit"}
 	}
 	return &wrong{why: "no unit", eg: quote(strconv.FormatInt(v, 10) + "ms")}
-}
-
-// plainMilliseconds writes a time as milliseconds reads it.
-func plainMilliseconds(d time.Duration) string {
-	return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
 }
 
 // oneOf is a word out of a few.
