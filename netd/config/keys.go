@@ -18,10 +18,11 @@ import "fmt"
 
 // about is what a key's description says, for the tests.
 type about struct {
-	leaf bool   // it has a value, not a table
-	what string // what it takes
-	eg   string // an example as TOML
-	list bool   // it takes an array of them
+	leaf     bool   // it has a value, not a table
+	required bool   // of a table that is there
+	what     string // what it takes
+	eg       string // an example as TOML
+	list     bool   // it takes an array of them
 	// def is the default as TOML; empty if there is none, or none that is a plain value.
 	def string
 }
@@ -31,7 +32,7 @@ func required[T any](t *table, key string, p *T, w want[T]) val[T] {
 	if t.out != nil {
 		return wrote(t, key, p)
 	}
-	n := t.child(key, about{leaf: true, what: w.what, eg: w.eg})
+	n := t.child(key, about{leaf: true, required: true, what: w.what, eg: w.eg})
 	if n == nil {
 		t.missing(key, fmt.Sprintf("expected %s, e.g. %s = %s", w.what, key, w.eg))
 	}
