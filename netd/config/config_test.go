@@ -83,7 +83,7 @@ func TestLab(t *testing.T) {
 		},
 		Tunnel: Tunnel{Type: TunnelIPIP},
 		Pools: []Pool{{
-			Name: "pods", Prefix: netip.MustParsePrefix("10.64.0.0/16"), Block: netip.MustParsePrefix("10.64.3.0/26"), Mode: ModeCrossSubnet,
+			Name: "pods", Prefix: netip.MustParsePrefix("10.64.0.0/16"), Block: netip.MustParsePrefix("10.64.3.0/26"), Encapsulation: EncapsulateCrossSubnet,
 		}},
 		Workloads:  []Workload{{Name: "web", Image: "web.tar", Replicas: 1}},
 		Management: Management{ConsolePassword: hash},

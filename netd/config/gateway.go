@@ -55,7 +55,7 @@ func (f *rawFile) known(a netip.Addr) netip.Addr {
 
 // tunnelled tells whether any pool's pods may be reached through a tunnel.
 func (f *rawFile) tunnelled() bool {
-	return slices.ContainsFunc(f.pools, func(p rawPool) bool { return p.mode.v != ModeNever })
+	return slices.ContainsFunc(f.pools, func(p rawPool) bool { return p.encapsulation.v != EncapsulateNever })
 }
 
 // checkRouterID reports that there is nothing that could be the router-id.

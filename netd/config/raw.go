@@ -41,7 +41,7 @@ type rawBGP struct {
 type rawPool struct {
 	name          val[string]
 	prefix, block val[netip.Prefix]
-	mode          val[Mode]
+	encapsulation val[Encapsulation]
 }
 
 type rawWorkload struct {
@@ -156,8 +156,9 @@ func (p *Pool) keys(t *table) rawPool {
 		name:   required(t, "name", &p.Name, hostName("pods")),
 		prefix: required(t, "prefix", &p.Prefix, podPrefix("an IPv4 or IPv6 prefix", "10.64.0.0/16")),
 		block:  required(t, "block", &p.Block, podPrefix("this gateway's part of the pool, an IPv4 or IPv6 prefix", "10.64.1.0/26")),
-		mode:   withDefault(t, "encapsulation", &p.Mode, oneOf(ModeNever, ModeCrossSubnet, ModeAlways), ModeCrossSubnet),
 	}
+	r.encapsulation = withDefault(t, "encapsulation", &p.Encapsulation,
+		oneOf(EncapsulateNever, EncapsulateCrossSubnet, EncapsulateAlways), EncapsulateCrossSubnet)
 	p.Attributes.keys(t)
 	return r
 }

@@ -68,7 +68,9 @@ func (r *reader) checkTunnel(t rawTunnel) {
 func (r *reader) checkTunnelMTU(f *rawFile) {
 	is6 := func(a val[netip.Addr]) bool { return a.ok && a.v.Is6() }
 	over6 := slices.ContainsFunc(f.bgp.gateways, func(g rawPeer) bool { return is6(g.address) || is6(g.other) })
-	inner6 := slices.ContainsFunc(f.pools, func(p rawPool) bool { return p.prefix.ok && p.prefix.v.Addr().Is6() && p.mode.v != ModeNever })
+	inner6 := slices.ContainsFunc(f.pools, func(p rawPool) bool {
+		return p.prefix.ok && p.prefix.v.Addr().Is6() && p.encapsulation.v != EncapsulateNever
+	})
 	overhead := 20
 	if over6 {
 		overhead = 40

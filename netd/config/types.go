@@ -79,18 +79,18 @@ type BFD struct {
 	Multiplier int
 }
 
-// Mode says when a pool's traffic to other gateways is encapsulated.
-type Mode string
+// Encapsulation says when a pool's traffic to other gateways is encapsulated.
+type Encapsulation string
 
-// The modes are Calico's.
+// The words are Calico's.
 const (
-	// ModeNever: native routes only.
-	ModeNever Mode = "never"
-	// ModeCrossSubnet: IPIP where the fabric does not offer the prefix and the
+	// EncapsulateNever: native routes only.
+	EncapsulateNever Encapsulation = "never"
+	// EncapsulateCrossSubnet: IPIP where the fabric does not offer the prefix and the
 	// owner is not on a connected subnet (the default).
-	ModeCrossSubnet Mode = "cross-subnet"
-	// ModeAlways: IPIP to every known gateway.
-	ModeAlways Mode = "always"
+	EncapsulateCrossSubnet Encapsulation = "cross-subnet"
+	// EncapsulateAlways: IPIP to every known gateway.
+	EncapsulateAlways Encapsulation = "always"
 )
 
 // Pool is a range that pods of all gateways get their addresses from.
@@ -98,8 +98,8 @@ type Pool struct {
 	Name   string
 	Prefix netip.Prefix
 	// Block is this gateway's share of Prefix; it is announced by BGP.
-	Block netip.Prefix
-	Mode  Mode
+	Block         netip.Prefix
+	Encapsulation Encapsulation
 	// Attributes go with the block's announcement.
 	Attributes
 }

@@ -204,7 +204,12 @@ func (d *Daemon) facts() (route.Facts, error) {
 		Source: d.source, Source6: d.source6, Tunnels: d.routeTunnels(),
 	}
 	for _, p := range d.config.Pools {
-		mode := map[config.Mode]route.Mode{config.ModeNever: route.Never, config.ModeAlways: route.Always}[p.Mode]
+		mode, ok := map[config.Encapsulation]route.Mode{
+			config.EncapsulateNever: route.Never, config.EncapsulateCrossSubnet: route.CrossSubnet, config.EncapsulateAlways: route.Always,
+		}[p.Encapsulation]
+		if !ok {
+			return f, fmt.Errorf("pool %s: no routes are known for encapsulation %q", p.Name, p.Encapsulation)
+		}
 		f.Pools = append(f.Pools, route.Pool{Prefix: p.Prefix, Mode: mode})
 	}
 	f.Down = d.lost()

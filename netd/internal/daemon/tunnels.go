@@ -31,7 +31,7 @@ func (d *Daemon) sweepTunnels() error {
 func (d *Daemon) tunnelNeed() link.Need {
 	n := link.Need{Local4: d.source, Local6: d.source6, MTU: d.uplinkMTU()}
 	for _, p := range d.config.Pools {
-		if p.Mode != config.ModeNever {
+		if p.Encapsulation != config.EncapsulateNever {
 			n.Inner4 = n.Inner4 || p.Prefix.Addr().Is4()
 			n.Inner6 = n.Inner6 || p.Prefix.Addr().Is6()
 		}
