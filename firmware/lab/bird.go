@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"netd/firmware/lab/patience"
 )
 
 // Bird is a BIRD 2 on a host.
@@ -29,7 +31,7 @@ func (h *Host) Bird(ctx context.Context, conf string) (*Bird, error) {
 	return b, Until(ctx, "BIRD on "+h.Name, func(ctx context.Context) error {
 		select {
 		case <-b.Done():
-			return hopeless{fmt.Errorf("BIRD ended: %w\n%s", b.Err(), b.Tail(5))}
+			return patience.Hopeless{Err: fmt.Errorf("BIRD ended: %w\n%s", b.Err(), b.Tail(5))}
 		default:
 		}
 		if _, err := os.Stat(b.socket); err != nil {

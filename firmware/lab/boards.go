@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"netd/firmware/image"
+	"netd/firmware/lab/patience"
 	"netd/firmware/qemutest"
 	"netd/netd/config"
 )
@@ -148,7 +149,7 @@ const bootTimeout = 5 * time.Minute
 
 // ready waits for the login, all sessions and the pod, and notes its address.
 func (l *Lab) ready(ctx context.Context, b *Board) error {
-	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	ctx, cancel := patience.Context(ctx, bootTimeout)
 	defer cancel()
 	if err := b.Login(ctx, user, password); err != nil {
 		return err

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"netd/firmware/lab/patience"
 )
 
 // frrDir is where Debian keeps FRR's daemons; frrUser is whom they run as.
@@ -88,7 +90,7 @@ func (f *FRR) start(ctx context.Context, name string) error {
 	return Until(ctx, name+" on "+f.host.Name, func(ctx context.Context) error {
 		select {
 		case <-p.Done():
-			return hopeless{fmt.Errorf("it ended: %w\n%s", p.Err(), p.Tail(5))}
+			return patience.Hopeless{Err: fmt.Errorf("it ended: %w\n%s", p.Err(), p.Tail(5))}
 		default:
 		}
 		_, err := f.ask(ctx, name, "show version")

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"netd/firmware/lab/patience"
 )
 
 // namePrefix begins the name of every namespace of a lab: netdlab<pid>x<n>-<host>.
@@ -161,29 +163,12 @@ func (n *Net) Close() error {
 // untilAtMost bounds every wait: a machine that emulates others is slow, not hung.
 const untilAtMost = 2 * time.Minute
 
-// hopeless is an error that waiting does not mend.
-type hopeless struct{ error }
-
 // Until tries cond again and again until it returns nil, or ctx ends, or
-// untilAtMost has passed: the error then says what was waited for and what was
-// seen last.
+// untilAtMost has passed in which the machine ran: the error then says what was waited
+// for and what was seen last.
 func Until(ctx context.Context, what string, cond func(context.Context) error) error {
 	const interval = 200 * time.Millisecond
-	ctx, cancel := context.WithTimeout(ctx, untilAtMost)
+	ctx, cancel := patience.Context(ctx, untilAtMost)
 	defer cancel()
-	begin := time.Now()
-	for {
-		err := cond(ctx)
-		if err == nil {
-			return nil
-		}
-		if errors.As(err, new(hopeless)) {
-			return fmt.Errorf("wait for %s: %w", what, err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waited %s for %s: %w", time.Since(begin).Round(time.Second), what, err)
-		case <-time.After(interval):
-		}
-	}
+	return patience.Until(ctx, interval, what, cond)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"netd/firmware/lab/patience"
 )
 
 // Netd is an agent in a namespace: a gateway without a board.
@@ -43,7 +45,7 @@ func (n *Netd) Restart(ctx context.Context) error {
 	return Until(ctx, "netd on "+n.Host.Name, func(ctx context.Context) error {
 		select {
 		case <-n.Done():
-			return hopeless{fmt.Errorf("netd ended: %w\n%s", n.Err(), n.Tail(5))}
+			return patience.Hopeless{Err: fmt.Errorf("netd ended: %w\n%s", n.Err(), n.Tail(5))}
 		default:
 		}
 		_, err := n.Ask(ctx, "status")

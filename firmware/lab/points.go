@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"netd/firmware/lab/patience"
 )
 
 // Point is one thing that the lab shows: Show asserts it and returns what a
@@ -193,7 +195,7 @@ func (l *Lab) changeFabric(ctx context.Context, pass bool, kind string) (string,
 	if err := l.ToRs.PassPods(ctx, pass); err != nil {
 		return "", err
 	}
-	waiting, cancel := context.WithTimeout(ctx, changeTimeout)
+	waiting, cancel := patience.Context(ctx, changeTimeout)
 	defer cancel()
 	for from, to := range map[*Board]*Board{a: c, c: a} {
 		if err := Until(waiting, fmt.Sprintf("%s's route to %s to be %s", from.Name, to.Block, kind), func(ctx context.Context) error {

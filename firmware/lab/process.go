@@ -7,7 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
+
+	"netd/firmware/lab/patience"
 )
 
 // Process is a program that runs on a host until the lab ends.
@@ -77,7 +78,7 @@ func (p *Process) Stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(stopTimeout):
+	case <-patience.After(stopTimeout):
 		_ = syscall.Kill(-p.PID(), syscall.SIGKILL)
 		<-p.done
 	}
