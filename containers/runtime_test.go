@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/containerd/containerd/errdefs"
+
+	"netd/firmware/lab/patience"
 )
 
 // noNetwork must not be called.
@@ -38,7 +40,7 @@ func TestRuntimeWithoutContainerd(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	end := time.After(30 * time.Second)
+	end := patience.After(30 * time.Second)
 	for {
 		got := r.Status()
 		if len(got) != 2 || got[0].Pod != "web-0" || got[1].Pod != "web-1" {

@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netd/containers/archive"
+	"netd/firmware/lab/patience"
 )
 
 // These tests run pods for real: containerd in a child process, its shim, runc.
@@ -224,8 +225,9 @@ func (w *world) startContainerd() {
 func (w *world) stopContainerd() {
 	w.t.Helper()
 	w.serve.Process.Signal(unix.SIGTERM)
-	timer := time.AfterFunc(deadline, func() { w.serve.Process.Kill() })
-	defer timer.Stop()
+	ctx, cancel := patience.Context(context.Background(), deadline)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { w.serve.Process.Kill() })()
 	if err := w.serve.Wait(); err != nil {
 		w.t.Errorf("containerd after SIGTERM: %v", err)
 	}
@@ -324,7 +326,7 @@ func (w *world) startRuntime(pods ...Spec) {
 			if err != nil {
 				w.t.Errorf("Run: %v", err)
 			}
-		case <-time.After(deadline):
+		case <-patience.After(deadline):
 			w.t.Error("Run did not return")
 		}
 	}
@@ -341,7 +343,7 @@ func (w testWriter) Write(b []byte) (int, error) {
 // await waits until the pod's status is as ok says.
 func (w *world) await(pod, what string, ok func(Status) bool) Status {
 	w.t.Helper()
-	end := time.After(deadline)
+	end := patience.After(deadline)
 	for {
 		for _, s := range w.rt.Status() {
 			if s.Pod == pod && ok(s) {
@@ -369,8 +371,10 @@ func (w *world) awaitReason(pod, reason string) Status {
 
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(deadline); !ok(); <-time.After(20 * time.Millisecond) {
-		if time.Now().After(end) {
+	for end := patience.After(deadline); !ok(); {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-end:
 			w.t.Fatalf("waited for %s", what)
 		}
 	}

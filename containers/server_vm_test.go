@@ -12,9 +12,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/firmware/lab/patience"
 )
 
 func itoa(n uint32) string { return fmt.Sprint(n) }
@@ -127,7 +128,7 @@ func TestServeErrors(t *testing.T) {
 		go func() { ended <- cmd.Wait() }()
 		select {
 		case <-ended:
-		case <-time.After(deadline):
+		case <-patience.After(deadline):
 			cmd.Process.Kill()
 			t.Errorf("did not end, expected %q", want)
 			return
