@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/firmware/lab/patience"
 )
 
 // output is a console that a test can read while it is written to.
@@ -57,7 +59,7 @@ func newRig(t *testing.T, scripts ...[2]string) *rig {
 // until steps the supervisor until a condition holds.
 func (r *rig) until(what string, holds func() bool) {
 	r.t.Helper()
-	deadline := time.After(15 * time.Second)
+	deadline := patience.After(15 * time.Second)
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
 	for !holds() {

@@ -16,6 +16,7 @@ import (
 
 	"netd/firmware/gpt"
 	"netd/firmware/image"
+	"netd/firmware/lab/patience"
 	"netd/netd/config"
 )
 
@@ -88,7 +89,7 @@ func shortDir(t *testing.T) string {
 
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), d, fmt.Errorf("not within %v", d))
+	ctx, cancel := patience.Context(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"netd/firmware/lab/patience"
 )
 
 func TestMessages(t *testing.T) {
@@ -43,7 +45,7 @@ func TestNotification(t *testing.T) {
 	}
 	select {
 	case <-s.done:
-	case <-time.After(10 * time.Second):
+	case <-patience.After(10 * time.Second):
 		t.Fatal("the session goes on")
 	}
 	if err := s.Err(); err == nil || err.Error() != "NOTIFICATION 06 02" {

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"netd/firmware/lab/patience"
 )
 
 // guestModules are what the guest needs before it can read the host's files.
@@ -236,7 +238,7 @@ func (m *machine) wait(timeout time.Duration) (int, error) {
 	case <-m.ended:
 	case s := <-signals:
 		cause = fmt.Errorf("ended by signal: %v", s)
-	case <-time.After(timeout):
+	case <-patience.After(timeout):
 		cause = fmt.Errorf("the guest did not end within %v", timeout)
 	case err := <-exited:
 		exited <- err
