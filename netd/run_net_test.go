@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"netd/firmware/lab"
+	"netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
 )
 
@@ -139,7 +140,7 @@ func (w *world) start(t *testing.T, config string) *lab.Netd {
 // ends runs netd to its end, which must be an error, and returns its last line.
 func (w *world) ends(t *testing.T, config string, prefix ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := patience.Context(t.Context(), time.Minute)
 	defer cancel()
 	dir := filepath.Dir(config)
 	args := append(prefix, w.bin, "run", "--config", config, "--data", dir+"/data9", "--run", dir+"/run9", "--netns", dir+"/netns9")
@@ -166,7 +167,7 @@ func (w *world) ends(t *testing.T, config string, prefix ...string) string {
 // within waits for something that a command of the agent prints.
 func within(t *testing.T, d time.Duration, what string, cond func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	ctx, cancel := patience.Context(t.Context(), d)
 	defer cancel()
 	if err := lab.Until(ctx, what, cond); err != nil {
 		t.Fatal(err)
@@ -249,7 +250,7 @@ func TestModeNever(t *testing.T) {
 		}
 		select {
 		case <-gw.Done():
-		case <-time.After(30 * time.Second):
+		case <-patience.After(30 * time.Second):
 			t.Fatal("netd run does not end on SIGTERM")
 		}
 		if err := gw.Err(); err != nil {
