@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"netd/firmware/lab/patience"
 	"netd/netd/internal/link"
 	"netd/netd/internal/rtnl"
 )
@@ -72,7 +73,8 @@ func TestVLANOnBond(t *testing.T) {
 			}
 			reaches := func(what string) {
 				t.Helper()
-				deadline := time.Now().Add(20 * time.Second)
+				ctx, cancel := patience.Context(t.Context(), 20*time.Second)
+				defer cancel()
 				for {
 					err := apply()
 					if err == nil {
@@ -81,7 +83,7 @@ func TestVLANOnBond(t *testing.T) {
 					if err == nil {
 						return
 					}
-					if time.Now().After(deadline) {
+					if ctx.Err() != nil {
 						t.Fatalf("%s: %v\n%s", what, err, command(t, "ip -d addr; cat /proc/net/bonding/bond0"))
 					}
 				}
