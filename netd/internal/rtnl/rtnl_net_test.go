@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
 	"netd/netd/internal/rtnl"
 )
@@ -336,7 +337,7 @@ func TestWatch(t *testing.T) {
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("Watch ended with %v", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-patience.After(10 * time.Second):
 			t.Error("Watch does not end with its context")
 		}
 	})
