@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/firmware/lab/patience"
+	"netd/netd/internal/watchdog"
 )
 
 // Options of a session.
@@ -33,10 +36,10 @@ type Options struct {
 // Session is an established session.
 type Session struct {
 	conn net.Conn
-	hold time.Duration // the other side must not be silent for longer
 	// Peer is the other side's OPEN, without its header.
 	Peer    []byte
 	updates atomic.Int64
+	heard   watchdog.Dog
 	done    chan struct{}
 	once    sync.Once
 	err     error // why it ended; set before done is closed
@@ -108,11 +111,12 @@ func connect(ctx context.Context, o Options) (_ *Session, err error) {
 			_ = conn.Close()
 		}
 	}()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	lift := patience.Limit(conn, 5*time.Second)
+	defer lift()
 	if _, err := conn.Write(append(o.open(), Message(Keepalive, nil)...)); err != nil {
 		return nil, err
 	}
-	s := &Session{conn: conn, hold: o.Hold, done: make(chan struct{})}
+	s := &Session{conn: conn, done: make(chan struct{})}
 	for _, want := range []byte{Open, Keepalive} {
 		kind, body, err := Read(conn)
 		if err != nil {
@@ -125,8 +129,9 @@ func connect(ctx context.Context, o Options) (_ *Session, err error) {
 			s.Peer = body
 		}
 	}
-	_ = conn.SetDeadline(time.Time{})
+	lift()
 	go s.listen()
+	go s.watch(o.Hold)
 	go s.keepAlive(o.Hold / 3)
 	return s, nil
 }
@@ -153,16 +158,24 @@ func Read(r io.Reader) (kind byte, body []byte, err error) {
 
 func (s *Session) listen() {
 	for {
-		_ = s.conn.SetReadDeadline(time.Now().Add(s.hold))
 		kind, _, err := Read(s.conn)
 		if err != nil {
 			s.end(err)
 			return
 		}
+		s.heard.Feed()
 		if kind == UpdateType {
 			s.updates.Add(1)
 		}
 	}
+}
+
+// watch ends a session whose other side is silent for longer than the hold time, in which
+// the machine ran.
+func (s *Session) watch(hold time.Duration) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { <-s.done; cancel() }()
+	s.heard.Run(ctx, 100*time.Millisecond, hold, func(silent time.Duration) { s.end(fmt.Errorf("silent for %s", silent)) })
 }
 
 func (s *Session) keepAlive(every time.Duration) {
