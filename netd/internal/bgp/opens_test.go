@@ -4,12 +4,12 @@ package bgp
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/netip"
 	"testing"
 	"time"
 
+	"netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
 	"netd/netd/internal/rawbgp"
 )
@@ -64,7 +64,7 @@ func TestOpenings(t *testing.T) {
 		}
 		o := rawbgp.Options{Local: rawAddress(0), Remote: netip.AddrPortFrom(ownAddress, ownPort), AS: toAS, Hold: 90 * time.Second}
 		for name, octets := range openings() {
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := patience.Context(t.Context(), 30*time.Second)
 			conn, err := o.Dial(ctx)
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
@@ -79,7 +79,7 @@ func TestOpenings(t *testing.T) {
 			_ = conn.Close()
 			cancel()
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := patience.Context(t.Context(), time.Minute)
 		defer cancel()
 		s, err := rawbgp.Connect(ctx, o)
 		if err != nil {

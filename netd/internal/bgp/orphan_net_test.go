@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
 )
 
@@ -30,7 +31,7 @@ func openMessage(hold uint16, id netip.Addr) []byte {
 // message reads one message.
 func message(t *testing.T, c net.Conn) []byte {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	defer patience.Limit(c, 20*time.Second)()
 	m := make([]byte, 19)
 	if _, err := io.ReadFull(c, m); err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func TestForgottenConnection(t *testing.T) {
 		s := &site{log: new(logbook)}
 		s.speak(t, Config{AS: 65101, RouterID: ip("10.0.1.2"), Port: 1179, Peers: []Peer{{Name: "tor1", Address: theirs, Local: own, Session: session}}})
 
-		_ = peer.SetDeadline(time.Now().Add(30 * time.Second))
+		defer patience.Limit(peer, 30*time.Second)()
 		outgoing, err := peer.Accept()
 		if err != nil {
 			t.Fatal(err)
@@ -81,7 +82,7 @@ func TestForgottenConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = outgoing.Close() // the peer prefers its own, and closes ours
-		_ = incoming.SetReadDeadline(time.Now().Add(20 * time.Second))
+		defer patience.Limit(incoming, 20*time.Second)()
 		if _, err := io.Copy(io.Discard, incoming); err != nil {
 			t.Errorf("the connection is still there: %v\n%s", err, s.log)
 		}

@@ -1,7 +1,6 @@
 package bgp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"netd/firmware/lab/patience"
 	"netd/netd/internal/filter"
 )
 
@@ -489,7 +489,7 @@ func (c *couple) clean() {
 // within waits for a condition.
 func within(t *testing.T, limit time.Duration, cond func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	ctx, cancel := patience.Context(t.Context(), limit)
 	defer cancel()
 	for {
 		err := cond()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/osrg/gobgp/v4/api"
 
+	"netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
 	"netd/netd/internal/rawbgp"
 )
@@ -93,7 +94,7 @@ func observe(ctx context.Context, client api.GoBgpServiceClient, s *rawbgp.Sessi
 	_ = s.Send(rawbgp.Update(nil, former, rawbgp.NLRI(p))) // a session that is gone is seen below
 	_ = s.Send(c.update(p))
 	_ = s.Send(rawbgp.Update(nil, rawbgp.Route(rawAddress(0), toAS), rawbgp.NLRI(markPrefix(n))))
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := patience.Context(ctx, 30*time.Second)
 	defer cancel()
 	for {
 		select {

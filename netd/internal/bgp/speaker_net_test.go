@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
 )
 
@@ -86,7 +87,7 @@ func TestSpeakerDies(t *testing.T) {
 		}
 		select {
 		case <-s.Changed():
-		case <-time.After(10 * time.Second):
+		case <-patience.After(10 * time.Second):
 			t.Error("nobody is told that the speaker has died")
 		}
 		cancel()
@@ -95,7 +96,7 @@ func TestSpeakerDies(t *testing.T) {
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("run ended with %v", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-patience.After(10 * time.Second):
 			t.Fatal("run does not end with its context")
 		}
 		text := log.String()
