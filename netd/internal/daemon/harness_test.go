@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"netd/firmware/lab"
+	"netd/firmware/lab/patience"
 )
 
 // root is the checkout.
@@ -66,7 +67,7 @@ func dump(t *testing.T, n *lab.Net) {
 
 func within(t *testing.T, d time.Duration, what string, cond func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
+	ctx, cancel := patience.Context(t.Context(), d)
 	defer cancel()
 	if err := lab.Until(ctx, what, cond); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"netd/firmware/lab"
+	"netd/firmware/lab/patience"
 	"netd/netd/internal/api"
 	"netd/netd/internal/cage"
 	"netd/netd/internal/ownnet"
@@ -93,7 +94,7 @@ func newBesieged(t *testing.T) *besieged {
 // connect opens a session from one of the peers' addresses.
 func (b *besieged) connect(address string, as uint32) *rawbgp.Session {
 	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+	ctx, cancel := patience.Context(b.Context(), time.Minute)
 	defer cancel()
 	s, err := rawbgp.Connect(ctx, rawOptions(address, as))
 	if err != nil {
@@ -267,7 +268,7 @@ func TestFlood(t *testing.T) {
 			t.Logf("of %d prefixes %d were taken: %v", n, took, err)
 			select {
 			case <-s.Done():
-			case <-time.After(30 * time.Second):
+			case <-patience.After(30 * time.Second):
 				t.Fatal("the session lives on")
 			}
 			if !errors.As(s.Err(), new(rawbgp.Ended)) {

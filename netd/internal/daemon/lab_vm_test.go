@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"netd/firmware/lab"
+	"netd/firmware/lab/patience"
 )
 
 // fleet is the lab with agents in namespaces in the place of boards.
@@ -63,7 +64,7 @@ func newFleet(ctx context.Context, t *testing.T) *fleet {
 }
 
 func (f *fleet) dump(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := patience.Context(context.Background(), time.Minute)
 	defer cancel()
 	for name, gw := range f.gw {
 		for _, verb := range []string{"status", "peers", "routes"} {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"netd/firmware/lab"
+	"netd/firmware/lab/patience"
 )
 
 // site is an example of configs/examples with what it asks for around it: ToRs,
@@ -51,7 +52,7 @@ func (s *site) add(lines string) {
 }
 
 func (s *site) dump() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := patience.Context(context.Background(), time.Minute)
 	defer cancel()
 	for name, gw := range s.gw {
 		for _, verb := range []string{"status", "peers", "routes"} {
