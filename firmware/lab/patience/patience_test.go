@@ -191,3 +191,19 @@ func stopped(t *testing.T) {
 		t.Errorf("%v after %s", ctx.Err(), watch)
 	}
 }
+
+func TestStopwatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := Start()
+		defer w.Stop()
+		<-time.After(12345 * time.Millisecond)
+		w.Stop()
+		<-time.After(time.Second)
+		if diff := cmp.Diff("12.345s", w.String()); diff != "" {
+			t.Errorf("stopped a second ago (-want +got):\n%s", diff)
+		}
+		if w.Took() != 12345*time.Millisecond || w.Lost() != 0 || w.Longest() != 0 {
+			t.Errorf("took %s, lost %s, at most %s at a time", w.Took(), w.Lost(), w.Longest())
+		}
+	})
+}

@@ -12,8 +12,9 @@ type Stopwatch struct {
 	began time.Time
 	stop  func()
 
-	mu    sync.Mutex // guards count
-	count count
+	mu      sync.Mutex // guards what follows
+	count   count
+	stopped bool
 }
 
 // Start starts one.
@@ -33,37 +34,38 @@ func Start() *Stopwatch {
 	return w
 }
 
-func (w *Stopwatch) look() {
+// look looks at the clock, unless the watch is stopped, and returns what was seen.
+func (w *Stopwatch) look() count {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.count.look(time.Now(), tick)
+	if !w.stopped {
+		w.count.look(time.Now(), tick)
+	}
+	return w.count
 }
 
-// Stop ends it; the last look is now.
-func (w *Stopwatch) Stop() { w.stop() }
+// Stop ends it: it shows the time until now.
+func (w *Stopwatch) Stop() {
+	w.stop()
+	w.look()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopped = true
+}
 
 // Took is the time since Start, by the clock.
-func (w *Stopwatch) Took() time.Duration { return time.Since(w.began) }
+func (w *Stopwatch) Took() time.Duration { return w.look().before.Sub(w.began) }
 
 // Lost is how much of it the machine stood still: more than 100 ms at a time.
-func (w *Stopwatch) Lost() time.Duration {
-	w.look()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.count.lost
-}
+func (w *Stopwatch) Lost() time.Duration { return w.look().lost }
 
 // Longest is how long the machine stood still at a time.
-func (w *Stopwatch) Longest() time.Duration {
-	w.look()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.count.longest
-}
+func (w *Stopwatch) Longest() time.Duration { return w.look().longest }
 
 // String is what a failure tells of the time.
 func (w *Stopwatch) String() string {
-	took, lost := w.Took().Round(time.Millisecond), w.Lost().Round(time.Millisecond)
+	c := w.look()
+	took, lost := c.before.Sub(w.began).Round(time.Millisecond), c.lost.Round(time.Millisecond)
 	if lost == 0 {
 		return took.String()
 	}
