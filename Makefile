@@ -43,10 +43,10 @@ flash: ## write IMAGE to a disk: DEV=/dev/sdX, FORCE=1 for one that is not remov
 test: check test-unit test-net test-vm test-board ## every test there is (root)
 
 test-unit: deps ## tests that need no root
-	go test ./...
+	go test -timeout 20m ./...
 
 test-net: deps $(call programs,amd64) ## tests on this kernel, in namespaces of their own (root)
-	.ci/tier net
+	.ci/tier net -timeout 30m
 
 test-vm: deps bin/vmrun $(call programs,amd64) ## tests in a QEMU guest with the image's kernel
 	.ci/tier vm -timeout 30m -exec $(CURDIR)/bin/vmrun
