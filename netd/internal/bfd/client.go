@@ -7,12 +7,18 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"netd/netd/internal/wake"
+	"netd/netd/internal/watchdog"
 )
 
 const (
 	// The pause before a process that fails is started again doubles.
 	firstPause = 50 * time.Millisecond
 	lastPause  = 5 * time.Second
+	// firstAnswer is how long an agent's start waits for what an earlier one's process
+	// knows. It says it at once.
+	firstAnswer = 300 * time.Millisecond
 )
 
 // Options of a Client.
@@ -25,12 +31,17 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// Client is the agent's hold on the process, which may be an earlier agent's.
+// Client is the agent's hold on the process, which may be an earlier agent's. But for
+// Run and Leave nothing in it waits for the process.
+//
+// A process that dies, or is silent for a second, is replaced. That says nothing of
+// a path, so no session is lost by it: each is AdminDown, with the reason, until the new
+// process knows better, and what was Failed before stays so.
 type Client struct {
 	opts    Options
-	changed chan struct{}
-	again   chan struct{} // wanted is new
-	found   *line         // to an earlier agent's process, until Run takes it
+	changed wake.Signal
+	again   wake.Signal // wanted is new
+	found   *line       // to an earlier agent's process, until Run takes it
 
 	mu       sync.Mutex // guards what follows
 	wanted   *order     // nil before the first Set
@@ -38,13 +49,25 @@ type Client struct {
 	problem  error
 }
 
-// Connect makes a Client. If an earlier agent's process is there, its sessions are
-// known from the beginning.
+// Connect makes a Client. If an earlier agent's process answers within 300 ms, its
+// sessions are known from the beginning; if it is later, Run finds it, or ends it.
 func Connect(o Options) *Client {
-	c := &Client{opts: o, changed: make(chan struct{}, 1), again: make(chan struct{}, 1)}
-	if l, r, err := answer(o.Socket); err == nil {
-		c.take(r)
-		c.found = l
+	c := &Client{opts: o, changed: wake.New(), again: wake.New()}
+	l, err := call(o.Socket)
+	if err != nil {
+		return c
+	}
+	if err = l.SetReadDeadline(time.Now().Add(firstAnswer)); err == nil {
+		var r report
+		if r, err = l.readFirst(); err == nil {
+			err = l.SetReadDeadline(time.Time{})
+			c.take(r)
+			c.found = l
+		}
+	}
+	if err != nil {
+		c.found = nil
+		_ = l.Close()
 	}
 	return c
 }
@@ -58,15 +81,8 @@ func (c *Client) Set(sessions []Session, linger time.Duration) {
 	if c.wanted != nil && slices.Equal(sessions, c.wanted.Sessions) && linger == c.wanted.Linger {
 		return
 	}
-	c.wanted = &order{Sessions: slices.Clone(sessions), Linger: linger, End: len(sessions) == 0}
-	wake(c.again)
-}
-
-func wake(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	c.wanted = &order{Sessions: slices.Clone(sessions), Linger: linger, End: len(sessions) == 0, Beat: true}
+	c.again.Send()
 }
 
 // Changed is ready (once) when Statuses may differ.
@@ -74,7 +90,7 @@ func (c *Client) Changed() <-chan struct{} { return c.changed }
 
 // Statuses has the sessions as they are, or were when the process was last heard.
 // The error is for what keeps a session from running: a port that another program
-// has, say.
+// has, say, or a process that is lost.
 func (c *Client) Statuses() ([]Status, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,7 +103,27 @@ func (c *Client) take(r report) {
 	if c.statuses, c.problem = r.Statuses, nil; r.Problem != "" {
 		c.problem = errors.New(r.Problem)
 	}
-	wake(c.changed)
+	c.changed.Send()
+}
+
+// lose says that the sessions are not run, since now. What a process said at its death
+// is too long for that, and logged.
+func (c *Client) lose(err error) {
+	why := errors.New("the BFD process is lost")
+	if errors.As(err, new(silent)) {
+		why = err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.statuses, c.problem = slices.Clone(c.statuses), why
+	for i, s := range c.statuses {
+		if s.State != AdminDown {
+			s.State, s.Since = AdminDown, time.Now()
+		}
+		s.Reason, s.Transmit, s.Detect = why.Error(), 0, 0
+		c.statuses[i] = s
+	}
+	c.changed.Send()
 }
 
 // order is what the process is to be told; nil if that is not known yet.
@@ -100,9 +136,18 @@ func (c *Client) order() *order {
 // Run keeps a process running while there are sessions to run, until ctx ends. The
 // process goes on: Leave ends it.
 func (c *Client) Run(ctx context.Context) error {
+	if c.found == nil {
+		if l, r, err := answer(c.opts.Socket); err == nil {
+			c.take(r)
+			c.found = l
+		}
+	}
 	pause := firstPause
 	for ctx.Err() == nil {
 		if o := c.order(); c.found == nil && (o == nil || o.End) {
+			if o != nil {
+				c.take(report{})
+			}
 			select {
 			case <-ctx.Done():
 			case <-c.again:
@@ -115,13 +160,13 @@ func (c *Client) Run(ctx context.Context) error {
 			break
 		}
 		if errors.Is(err, errEnded) {
-			c.take(report{})
 			continue
 		}
 		if time.Since(begin) > lastPause {
 			pause = firstPause
 		}
-		c.opts.Log.Error("the BFD process died; it is started again", "pause", pause, "err", err)
+		c.lose(err)
+		c.opts.Log.Error("the BFD process is lost; it is started again", "pause", pause, "err", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -131,7 +176,7 @@ func (c *Client) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Leave ends the process, which tells the peers that this is meant.
+// Leave ends the process, which tells the peers that this is meant, and waits for it.
 func (c *Client) Leave() {
 	if l, _, err := answer(c.opts.Socket); err == nil {
 		l.end()
@@ -151,44 +196,76 @@ func (c *Client) live(ctx context.Context) error {
 			return err
 		}
 	}
-	defer func() { _ = l.Close() }()
-	lost := make(chan error, 1)
+	hearing, lost := context.WithCancelCause(ctx)
+	var dog watchdog.Dog
+	heard := make(chan struct{})
 	go func() {
-		for {
-			r, err := l.read(0)
-			if err != nil {
-				lost <- err
-				return
-			}
-			c.take(r)
-		}
+		defer close(heard)
+		lost(c.hear(l, &dog))
 	}()
+	defer func() {
+		lost(nil)
+		_ = l.Close()
+		<-heard
+	}()
+	watched := false
 	for {
-		if o := c.order(); o != nil && o.End {
+		o := c.order()
+		if o != nil && l.beats && !watched {
+			watched = true // The order that follows asks for beats.
+			go l.watch(hearing, &dog, lost)
+		}
+		if o != nil && o.End {
 			l.end()
 			return errEnded
-		} else if o != nil {
+		}
+		if o != nil {
 			if err := l.say(*o); err != nil {
-				return err
+				return c.blame(l, hearing, err)
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-lost:
-			return errors.Join(err, c.lastWords())
+		case <-hearing.Done():
+			return c.blame(l, hearing, nil)
 		case <-c.again:
 		}
 	}
 }
 
-// connect finds the process, or starts one.
+// hear takes what the process says, until it is gone.
+func (c *Client) hear(l *line, dog *watchdog.Dog) error {
+	for {
+		r, err := l.read()
+		if err != nil {
+			return err
+		}
+		if dog.Feed(); !r.Beat {
+			c.take(r)
+		}
+	}
+}
+
+// blame says why the process is lost, and kills one that is only silent.
+func (c *Client) blame(l *line, hearing context.Context, err error) error {
+	first := context.Cause(hearing) // The others came of it.
+	if errors.As(first, new(silent)) {
+		l.kill()
+		return first
+	}
+	if first != nil {
+		err = first
+	}
+	return errors.Join(err, c.lastWords())
+}
+
+// connect finds the process, or starts one. What a new one says before it has its order
+// is nothing new.
 func (c *Client) connect(ctx context.Context) (*line, error) {
 	l, r, err := answer(c.opts.Socket)
 	if err != nil {
-		if l, r, err = c.start(ctx); err != nil {
-			return nil, err
-		}
+		return c.start(ctx)
 	}
 	c.take(r)
 	return l, nil

@@ -213,7 +213,7 @@ func TestStranger(t *testing.T) {
 			n, errRead := conn.Read(b)
 			heard <- fmt.Sprint(string(b[:n]), err, errRead)
 		}()
-		if _, _, err := answer(socket); !errors.Is(err, errSilent) {
+		if _, _, err := answer(socket); !errors.Is(err, errMute) {
 			t.Errorf("%v", err)
 		}
 		if said := <-heard; !strings.Contains(said, `"End":true`) {

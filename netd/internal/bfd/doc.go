@@ -7,7 +7,7 @@
 // the sockets and runs all sessions in one goroutine, which waits for nothing but
 // them: it logs nothing, and what it finds is read by Statuses. Serve is a Monitor
 // in a process of its own, which goes on while agents come and go; Client is an
-// agent's hold on it.
+// agent's hold on it, which replaces a process that dies or is silent.
 //
 // Only the loss of a session that was Up is a failure. A peer that never came up,
 // one that says AdminDown or begins anew, and a start of ours are none.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +60,7 @@ type Status struct {
 // Monitor runs sessions.
 type Monitor struct {
 	changed chan struct{}
+	rounds  atomic.Uint64
 
 	mu       sync.Mutex // guards what follows
 	wanted   []Session
@@ -89,6 +91,17 @@ func (m *Monitor) Set(sessions []Session) {
 	m.ring()
 }
 
+// Rounds counts how often Run was through with all that was due. It goes through once
+// more after Wake.
+func (m *Monitor) Rounds() uint64 { return m.rounds.Load() }
+
+// Wake lets Run look at once whether anything is due.
+func (m *Monitor) Wake() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ring()
+}
+
 // ring wakes Run.
 func (m *Monitor) ring() {
 	if m.bell >= 0 {
@@ -109,11 +122,7 @@ func (m *Monitor) Statuses() ([]Status, error) {
 
 // Run runs the sessions until ctx ends; it then tells the peers that this is meant.
 func (m *Monitor) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.ring()
-	})
+	stop := context.AfterFunc(ctx, m.Wake)
 	defer stop()
 	(&runner{m: m, ears: map[ear]*hearing{}}).run(ctx)
 	m.mu.Lock()
@@ -172,6 +181,7 @@ func (r *runner) run(ctx context.Context) {
 			}
 			r.send(v, v.tick(now, read))
 		}
+		r.m.rounds.Add(1)
 	}
 	for _, v := range r.voices {
 		r.end(v)

@@ -15,13 +15,19 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/internal/watchdog"
 )
 
 const (
 	// UID and GID of the process, its own and no one else's.
 	UID = 180
-	// answerTimeout bounds the time until a process answers, or ends when told to.
+	// answerTimeout bounds the time until a new process answers, or one ends when told to.
 	answerTimeout = 5 * time.Second
+	// silence is how long a process may say nothing that is asked for its answer or for
+	// beats: four of them. It is looked for every look, and counts in own running time.
+	silence = time.Second
+	look    = 100 * time.Millisecond
 	// wordsKept is how much of a dead process' last words is logged, in octets.
 	wordsKept = 4096
 )
@@ -29,21 +35,34 @@ const (
 // line is a connection to the process.
 type line struct {
 	*net.UnixConn
-	in *json.Decoder
+	in    *json.Decoder
+	beats bool // the process beats when it is asked to
 }
 
-// read waits for the next report; a timeout of 0 is none.
-func (l *line) read(timeout time.Duration) (r report, err error) {
-	var deadline time.Time
-	if timeout > 0 {
-		deadline = time.Now().Add(timeout)
-	}
-	if err = l.SetReadDeadline(deadline); err == nil {
-		err = l.in.Decode(&r)
-	}
+// call connects to the process that listens at socket. It does not wait.
+func call(socket string) (*line, error) {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
+		return nil, err
+	}
+	return &line{UnixConn: conn, in: json.NewDecoder(conn)}, nil
+}
+
+// read waits for the next report.
+func (l *line) read() (r report, err error) {
+	if err = l.in.Decode(&r); err != nil {
 		err = fmt.Errorf("read from the BFD process: %w", err)
 	}
+	return r, err
+}
+
+// readFirst reads what each version says at once.
+func (l *line) readFirst() (report, error) {
+	r, err := l.read()
+	if err == nil && r.Version != protocol {
+		err = fmt.Errorf("the BFD process speaks version %d, not %d", r.Version, protocol)
+	}
+	l.beats = r.Beats
 	return r, err
 }
 
@@ -66,6 +85,11 @@ func (l *line) end() {
 			return
 		}
 	}
+	l.kill()
+}
+
+// kill kills the process, also one that is stopped.
+func (l *line) kill() {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return
@@ -77,49 +101,72 @@ func (l *line) end() {
 	})
 }
 
-// errSilent is a process that can not be talked to.
-var errSilent = errors.New("the BFD process does not answer, or in another protocol")
+// watch looks for silence until ctx ends. It calls late with it, and whoever waits for
+// the process waits no more.
+func (l *line) watch(ctx context.Context, dog *watchdog.Dog, late func(error)) {
+	dog.Run(ctx, look, silence, func(d time.Duration) {
+		late(silent(d))
+		_ = l.SetDeadline(time.Now())
+	})
+}
+
+// errMute is a process that can not be talked to.
+var errMute = errors.New("the BFD process does not answer, or in another protocol")
 
 // answer connects to a process and takes its first report. One that can not be
-// talked to is ended.
+// talked to is ended; that may take a while.
 func answer(socket string) (*line, report, error) {
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	l, err := call(socket)
 	if err != nil {
 		return nil, report{}, err
 	}
-	l := &line{UnixConn: conn, in: json.NewDecoder(conn)}
-	r, err := l.read(answerTimeout)
-	if err != nil || r.Version != protocol {
+	ctx, stop := context.WithCancelCause(context.Background())
+	go l.watch(ctx, new(watchdog.Dog), stop)
+	r, err := l.readFirst()
+	stop(nil)
+	switch mute := context.Cause(ctx); {
+	case errors.As(mute, new(silent)):
+		l.kill()
+		_ = l.Close()
+		return nil, report{}, errors.Join(errMute, mute)
+	case err != nil:
 		l.end()
-		return nil, report{}, errors.Join(errSilent, err)
+		return nil, report{}, errors.Join(errMute, err)
 	}
 	return l, r, nil
 }
 
+// silent is for how long the process has said nothing.
+type silent time.Duration
+
+func (s silent) Error() string {
+	return fmt.Sprintf("the BFD process has been silent for %.1f s", time.Duration(s).Seconds())
+}
+
 // start starts the process and waits until it answers.
-func (c *Client) start(ctx context.Context) (*line, report, error) {
+func (c *Client) start(ctx context.Context) (*line, error) {
 	cmd, err := c.command()
 	if err != nil {
-		return nil, report{}, fmt.Errorf("prepare the BFD process' folder: %w", err)
+		return nil, fmt.Errorf("prepare the BFD process' folder: %w", err)
 	}
 	died, err := urgently(cmd)
 	if err != nil {
-		return nil, report{}, fmt.Errorf("start %s: %w", c.opts.Program, err)
+		return nil, fmt.Errorf("start %s: %w", c.opts.Program, err)
 	}
 	deadline := time.After(answerTimeout)
 	for {
-		l, r, err := answer(c.opts.Socket)
+		l, _, err := answer(c.opts.Socket)
 		if err == nil {
-			return l, r, nil
+			return l, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, report{}, ctx.Err()
+			return nil, ctx.Err()
 		case dead := <-died:
-			return nil, report{}, errors.Join(dead, c.lastWords())
+			return nil, errors.Join(dead, c.lastWords())
 		case <-deadline:
 			_ = cmd.Process.Kill()
-			return nil, report{}, fmt.Errorf("wait for the BFD process: %w", err)
+			return nil, fmt.Errorf("wait for the BFD process: %w", err)
 		case <-time.After(time.Millisecond):
 		}
 	}

@@ -2,7 +2,6 @@ package bfd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +14,9 @@ import (
 )
 
 // protocol is the version of what agent and process say to one another, JSON over
-// a unix socket. A process of another one is ended, so that ours can be started.
+// a unix socket. A process of another one is ended, so that ours can be started: that
+// costs each session a few seconds. So a field that one of both does not know means, by
+// its absence, what was so before it: the version stays.
 const protocol = 1
 
 // order is what the agent says: all that is wanted.
@@ -25,6 +26,9 @@ type order struct {
 	Linger time.Duration
 	// End them now, and the process. Every version knows it.
 	End bool
+	// Beat asks for a report at least every beatInterval. An agent that does not ask
+	// would take each of them for a change.
+	Beat bool
 }
 
 // report is what the process says: all that is.
@@ -32,21 +36,30 @@ type report struct {
 	Version  int
 	Statuses []Status
 	Problem  string
+	// Beats: the process beats when it is asked to. An earlier one does not.
+	Beats bool
+	// Beat: this is a beat, which says only that the sessions are run.
+	Beat bool
 }
 
-// writeTimeout is how long an agent may leave a report unread.
-const writeTimeout = 5 * time.Second
+const (
+	// writeTimeout is how long an agent may leave a report unread.
+	writeTimeout = 5 * time.Second
+	// beatInterval is how often the process says at least that it runs.
+	beatInterval = 250 * time.Millisecond
+)
 
 // server is the process: a Monitor that outlives its agents.
 type server struct {
 	monitor *Monitor
-	agent   net.Conn // nil between two lives
+	agent   *caller // nil between two lives
 	linger  time.Duration
+	rounds  uint64 // the monitor's, at the last beat
 }
 
 // heard is an order and whose it is; without one the agent is gone.
 type heard struct {
-	from  net.Conn
+	from  *caller
 	order *order
 }
 
@@ -76,45 +89,70 @@ func Serve(ctx context.Context, socket string) error {
 	s := server{monitor: monitor, linger: writeTimeout}
 	err = s.serve(ctx, l)
 	stop()
-	<-ended // The peers have been told.
+	<-ended // The peers have been told: who waits for our end may know.
+	s.drop()
 	return err
 }
 
+// serve waits for nothing but its channels: neither an agent that does not read nor
+// one that does not write keeps the next one out.
 func (s *server) serve(ctx context.Context, l net.Listener) error {
 	agents, orders := make(chan net.Conn), make(chan heard)
 	go welcome(ctx, l, agents)
 	alone := time.NewTimer(s.linger)
+	beat := time.NewTicker(beatInterval)
+	defer beat.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-alone.C:
 			return nil
-		case agent := <-agents:
-			if s.agent != nil {
-				_ = s.agent.Close()
-			}
-			s.agent = agent
+		case conn := <-agents:
+			s.drop()
 			alone.Stop()
-			go listenTo(ctx, agent, orders)
-			s.report()
+			s.agent = newCaller(context.WithoutCancel(ctx), conn, s.monitor, orders)
 		case h := <-orders:
 			switch {
 			case h.from != s.agent:
 			case h.order == nil:
-				_ = s.agent.Close()
-				s.agent = nil
+				s.drop()
 				alone.Reset(s.linger)
 			case h.order.End:
 				return nil
 			default:
-				s.linger = h.order.Linger
+				s.linger, s.agent.beats = h.order.Linger, h.order.Beat
 				s.monitor.Set(h.order.Sessions)
 			}
 		case <-s.monitor.Changed():
-			s.report()
+			if s.agent != nil {
+				s.agent.news.Send()
+			}
+		case <-beat.C:
+			s.beat()
 		}
 	}
+}
+
+// drop lets the agent go.
+func (s *server) drop() {
+	if s.agent != nil {
+		s.agent.leave()
+		s.agent = nil
+	}
+}
+
+// beat tells the agent that the sessions are run: the Monitor has been through its
+// round since the last time, and is asked for the next one.
+func (s *server) beat() {
+	if s.agent == nil || !s.agent.beats {
+		return
+	}
+	if n := s.monitor.Rounds(); n != s.rounds {
+		s.rounds = n
+		s.agent.beat.Send()
+	}
+	s.monitor.Wake()
 }
 
 // welcome passes agents on until the listener is closed.
@@ -129,42 +167,5 @@ func welcome(ctx context.Context, l net.Listener, agents chan<- net.Conn) {
 		case <-ctx.Done():
 			return
 		}
-	}
-}
-
-// listenTo passes an agent's orders on until it is gone.
-func listenTo(ctx context.Context, agent net.Conn, orders chan<- heard) {
-	for in := json.NewDecoder(agent); ; {
-		h := heard{from: agent, order: new(order)}
-		if err := in.Decode(h.order); err != nil {
-			h.order = nil
-		}
-		select {
-		case orders <- h:
-		case <-ctx.Done():
-			return
-		}
-		if h.order == nil {
-			return
-		}
-	}
-}
-
-// report tells the agent all. One that does not read it will connect again.
-func (s *server) report() {
-	if s.agent == nil {
-		return
-	}
-	r := report{Version: protocol}
-	var problem error
-	if r.Statuses, problem = s.monitor.Statuses(); problem != nil {
-		r.Problem = problem.Error()
-	}
-	err := s.agent.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if err == nil {
-		err = json.NewEncoder(s.agent).Encode(r)
-	}
-	if err != nil {
-		_ = s.agent.Close() // Its listenTo sees it.
 	}
 }

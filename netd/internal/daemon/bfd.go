@@ -131,6 +131,8 @@ func (d *Daemon) readPaths() error {
 			d.opts.Log.Warn("BFD: peer lost", "peer", s.Peer, "address", s.Remote, "reason", s.Reason)
 		case s.State == bfd.Up && !up:
 			d.opts.Log.Info("BFD: peer is up", "peer", s.Peer, "address", s.Remote, "multihop", s.Multihop)
+		case up && s.State == bfd.AdminDown: // Our end does not run, which says nothing of the path.
+			d.opts.Log.Warn("BFD: peer is not watched", "peer", s.Peer, "address", s.Remote, "reason", s.Reason)
 		case up && s.State != bfd.Up && s.Failed.IsZero():
 			d.opts.Log.Info("BFD: peer has ended its session", "peer", s.Peer, "address", s.Remote)
 		}
