@@ -83,7 +83,9 @@ type Daemon struct {
 	settled  bool
 	guard    policy.Rules
 	flaps    map[string]uint64 // by peer: how often its session was lost
-	plan     []route.Decision
+	heard    learned
+	table    *route.Table
+	fib      *route.FIB
 	problems []string
 	work     api.Work
 	kept     bool // the configuration is the last good one
@@ -139,13 +141,14 @@ func open(o Options, l loaded) (*Daemon, error) {
 		opts: o, loaded: l, config: l.config, ports: o.loadPorts(), started: time.Now(),
 		wake: make(chan struct{}, 1), jobs: make(chan func()),
 		podNets: map[string]pod.Pod{}, leases: map[string]link.Lease{}, leasing: map[string]leasing{},
-		reset: map[string]time.Time{}, dark: map[string]time.Time{}, excused: map[string]time.Time{},
+		table: route.NewTable(), reset: map[string]time.Time{}, dark: map[string]time.Time{}, excused: map[string]time.Time{},
 	}
 	d.metrics = metrics.New(o.Version, gateway{d}.scrape)
 	var err error
 	if d.kernel, err = rtnl.Open(); err != nil {
 		return nil, err
 	}
+	d.fib = route.NewFIB(d.kernel)
 	d.radv = radv.New(o.Log)
 	if err := d.findPaths(); err != nil {
 		return nil, err

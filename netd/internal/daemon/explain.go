@@ -15,7 +15,7 @@ func (g gateway) Explain(ctx context.Context, p netip.Prefix) (api.Explanation, 
 	e := api.Explanation{Query: p}
 	var speaker *bgp.Speaker
 	err := g.d.do(ctx, func() error {
-		if dec := route.Covering(g.d.plan, p); dec != nil {
+		if dec := route.Covering(g.d.table.Decisions(), p); dec != nil {
 			r := apiRoute(*dec)
 			e.Route = &r
 		}

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"netd/netd/config"
-	"netd/netd/internal/route"
 )
 
 // gatewayRanges are where gateways are that are not known one by one.
@@ -31,17 +30,4 @@ func (d *Daemon) metGateways() []netip.Addr {
 	}
 	slices.SortFunc(met, netip.Addr.Compare)
 	return slices.Compact(met)
-}
-
-// nameRanges notes which of the paths' next hops are gateways of a range. A ToR may
-// be in there too.
-func (d *Daemon) nameRanges(f *route.Facts) {
-	for _, r := range d.gatewayRanges() {
-		for _, p := range f.Paths {
-			_, known := f.Gateways[p.NextHop]
-			if !known && !p.Static && r.Prefix.Contains(p.NextHop) && !slices.Contains(f.Peers, p.NextHop) {
-				f.Gateways[p.NextHop] = r.Name + "[" + p.NextHop.String() + "]"
-			}
-		}
-	}
 }

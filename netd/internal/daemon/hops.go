@@ -17,10 +17,8 @@ func (d *Daemon) lookUpHops(f *route.Facts) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range f.Paths {
-		if _, ok := f.Hops[p.NextHop]; !ok {
-			f.Hops[p.NextHop] = d.lookUpHop(p.NextHop, links, f.Tunnels)
-		}
+	for _, a := range d.table.NextHops(f.Routers) {
+		f.Hops[a] = d.lookUpHop(a, links, f.Tunnels)
 	}
 	return nil
 }

@@ -12,8 +12,6 @@ import (
 
 	"netd/containers"
 	"netd/netd/internal/pod"
-	"netd/netd/internal/route"
-	"netd/netd/internal/rtnl"
 )
 
 // podNetwork is what the container runtime asks for a pod's network.
@@ -65,15 +63,7 @@ func (d *Daemon) addPod(name string) (pod.Pod, error) {
 
 // hasRoutes tells whether the kernel has our routes to all of a pod's addresses.
 func (d *Daemon) hasRoutes(addresses []netip.Addr) bool {
-	routes, err := d.kernel.Routes(route.Protocol)
-	for _, a := range addresses {
-		if err != nil || !slices.ContainsFunc(routes, func(r rtnl.Route) bool {
-			return !r.Blackhole && r.Prefix == netip.PrefixFrom(a, a.BitLen())
-		}) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !d.fib.Has(netip.PrefixFrom(a, a.BitLen())) })
 }
 
 // fitPods gives the pods that are there what has changed for all of them: the MTU,

@@ -33,6 +33,7 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	errs = append(errs, d.watchPaths())
 	errs = append(errs, d.followAnnounces())
 	errs = append(errs, d.converse(ctx))
+	d.fib.Distrust()
 	res, err := d.program()
 	if err == nil {
 		err = d.sweepTunnels()
@@ -149,6 +150,7 @@ func (d *Daemon) listen(ctx context.Context) error {
 	d.logPeers(d.snapshot.Peers, snap.Peers)
 	d.countFlaps(d.snapshot.Peers, snap.Peers)
 	d.snapshot = snap
+	d.table.Learn(d.heard.update(snap.Paths))
 	switch {
 	case !snap.Settled() || len(d.unheard()) > 0:
 		d.toldAll = time.Time{}
@@ -186,10 +188,10 @@ func (d *Daemon) program() (route.Result, error) {
 		return route.Result{}, err
 	}
 	planned := since(&d.work.Plan)
-	d.plan = route.Plan(facts)
+	delta := d.table.Plan(facts)
 	planned()
 	defer since(&d.work.Apply)()
-	res, err := route.Apply(d.kernel, d.plan, route.Options{Hold: d.holding(), Lost: d.lostHops(facts.Down)})
+	res, err := d.fib.Apply(delta, route.Options{Hold: d.holding(), Lost: d.lostHops(facts.Down)})
 	d.countRoutes(res)
 	if res.Changed() {
 		d.opts.Log.Info("routes", "added", res.Added, "replaced", res.Replaced, "moved", res.Moved, "deleted", res.Deleted, "held", res.Held, "refused", res.Refused)
@@ -226,25 +228,15 @@ func (d *Daemon) facts() (route.Facts, error) {
 	for _, p := range d.peers() {
 		f.Peers = append(f.Peers, p.Address)
 	}
-	gateways := map[string]bool{}
-	for _, g := range f.Gateways {
-		gateways[g] = true
-	}
-	f.Paths = make([]route.Path, 0, len(d.snapshot.Paths)+len(d.uplinks))
-	for _, p := range d.snapshot.Paths {
-		f.Paths = append(f.Paths, route.Path{
-			Prefix: p.Prefix, NextHop: p.NextHop, Peer: p.Peer, Rank: p.Rank, ASPath: p.ASPath, Stale: p.Stale,
-			FromGateway: gateways[p.Peer], Named: p.Rule == bgp.ByFilter,
-		})
+	for _, r := range d.gatewayRanges() {
+		f.Ranges = append(f.Ranges, route.Range{Name: r.Name, Prefix: r.Prefix})
 	}
 	for _, u := range d.uplinks {
 		for _, r := range []netip.Addr{u.Router, u.Router6} {
 			if r.IsValid() {
-				all, _ := r.WithZone("").Prefix(0)
-				f.Paths = append(f.Paths, route.Path{Prefix: all, NextHop: r, Peer: u.Name, Rank: len(f.Paths), Static: true})
+				f.Routers = append(f.Routers, route.Router{Uplink: u.Name, Address: r})
 			}
 		}
 	}
-	d.nameRanges(&f)
 	return f, d.lookUpHops(&f)
 }

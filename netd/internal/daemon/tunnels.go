@@ -65,14 +65,15 @@ func (d *Daemon) routeTunnels() []route.Tunnel {
 		if t.Outer6 {
 			outer = route.IPv6
 		}
-		for family, inner := range map[route.Family]bool{route.IPv4: t.Inner4, route.IPv6: t.Inner6} {
-			if inner {
-				r := route.Tunnel{Kind: route.Kind(t.Kind), Link: t.Name, Inner: family, Outer: outer, Keys: t.Keys}
-				if r.Kind == route.IP6Tnl {
-					r.Local = t.Source
-				}
-				all = append(all, r)
+		for _, family := range []route.Family{route.IPv4, route.IPv6} {
+			if family == route.IPv4 && !t.Inner4 || family == route.IPv6 && !t.Inner6 {
+				continue
 			}
+			r := route.Tunnel{Kind: route.Kind(t.Kind), Link: t.Name, Inner: family, Outer: outer, Keys: t.Keys}
+			if r.Kind == route.IP6Tnl {
+				r.Local = t.Source
+			}
+			all = append(all, r)
 		}
 	}
 	return all

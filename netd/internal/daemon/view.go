@@ -32,7 +32,7 @@ type view struct {
 
 // publish makes a new view from the loop's state.
 func (d *Daemon) publish() {
-	v := &view{speaker: d.speaker, nets: map[string]pod.Pod{}, peers: []api.Peer{}, routes: sync.OnceValue(apiRoutes(d.plan))}
+	v := &view{speaker: d.speaker, nets: map[string]pod.Pod{}, peers: []api.Peer{}, routes: sync.OnceValue(apiRoutes(d.table.Decisions()))}
 	for name, p := range d.podNets {
 		v.nets[name] = p
 	}
@@ -59,10 +59,8 @@ func (d *Daemon) publish() {
 		v.status.Tunnels = append(v.status.Tunnels, api.Tunnel{Name: t.Name, Kind: t.Kind, Local: t.Source, MTU: t.MTU})
 	}
 	d.publishPeers(v)
-	for _, dec := range d.plan {
-		if dec.Route != nil {
-			v.status.Routes[string(dec.Route.Kind)]++
-		}
+	for kind, n := range d.table.Decisions().Kinds() {
+		v.status.Routes[string(kind)] = n
 	}
 	d.view.Store(v)
 }
@@ -79,10 +77,10 @@ func (d *Daemon) allProblems() []string {
 }
 
 // apiRoutes translates a plan, which nobody changes any more.
-func apiRoutes(plan []route.Decision) func() []api.Route {
+func apiRoutes(plan *route.Decisions) func() []api.Route {
 	return func() []api.Route {
-		routes := make([]api.Route, 0, len(plan))
-		for _, dec := range plan {
+		routes := make([]api.Route, 0, plan.Len())
+		for dec := range plan.All() {
 			routes = append(routes, apiRoute(dec))
 		}
 		return routes

@@ -53,19 +53,21 @@ func box(t *testing.T) *rtnl.Conn {
 }
 
 func via(prefix, hop string) route.Decision {
-	return route.Decision{Prefix: pfx(prefix), Route: &route.Route{
-		Prefix: pfx(prefix), Kind: route.Native, Way: route.Way{NextHop: ip(hop), Link: "uplink0"}, Source: ip("10.0.1.11"),
-	}}
+	return decided(prefix, route.Route{Kind: route.Native, Way: route.Way{NextHop: ip(hop), Link: "uplink0"}, Source: ip("10.0.1.11")})
+}
+
+func decided(prefix string, r route.Route) route.Decision {
+	return route.Decision{Prefix: pfx(prefix), Outcome: &route.Outcome{Route: &r}}
 }
 
 func plan() []route.Decision {
 	return []route.Decision{
-		{Prefix: pfx("10.64.1.0/26"), Route: &route.Route{Prefix: pfx("10.64.1.0/26"), Kind: route.Blackhole}},
-		{Prefix: pfx("10.64.1.3/32"), Route: &route.Route{Prefix: pfx("10.64.1.3/32"), Kind: route.Pod, Way: route.Way{Link: "pod1"}}},
-		{Prefix: pfx("10.64.5.7/32"), Route: &route.Route{Prefix: pfx("10.64.5.7/32"), Kind: route.Pod, Way: route.Way{Link: "pod1"}}},
+		decided("10.64.1.0/26", route.Route{Kind: route.Blackhole}),
+		decided("10.64.1.3/32", route.Route{Kind: route.Pod, Way: route.Way{Link: "pod1"}}),
+		decided("10.64.5.7/32", route.Route{Kind: route.Pod, Way: route.Way{Link: "pod1"}}),
 		via("10.64.2.0/26", "10.0.1.12"),
 		via("0.0.0.0/0", "10.0.1.1"),
-		{Prefix: pfx("10.64.4.0/26"), Reason: "no route"},
+		{Prefix: pfx("10.64.4.0/26"), Outcome: &route.Outcome{Reason: "no route"}},
 	}
 }
 
@@ -101,9 +103,14 @@ func expect(t *testing.T, what string, ours ...string) {
 	}
 }
 
+// anew applies a plan as an agent does that has just started.
+func anew(k route.Kernel, plan []route.Decision, o route.Options) (route.Result, error) {
+	return route.NewFIB(k).Apply(route.Planned(plan), o)
+}
+
 func apply(t *testing.T, c *rtnl.Conn, plan []route.Decision, o route.Options, want route.Result) {
 	t.Helper()
-	res, err := route.Apply(c, plan, o)
+	res, err := anew(c, plan, o)
 	if want.NextHops == 0 && want.Changed() {
 		res.NextHops = 0 // Not this test's subject.
 	}
@@ -186,14 +193,21 @@ func TestApplyHolds(t *testing.T) {
 func TestApplyBlockOfOne(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c := box(t)
+		table, fib := route.NewTable(), route.NewFIB(c)
 		f := route.Facts{Blocks: []netip.Prefix{pfx("10.64.5.7/32")}}
-		apply(t, c, route.Plan(f), route.Options{}, route.Result{Added: 1})
+		follow := func(want route.Result) {
+			t.Helper()
+			if res, err := fib.Apply(table.Plan(f), route.Options{}); err != nil || res != want {
+				t.Errorf("apply: %+v, %v, want %+v", res, err, want)
+			}
+		}
+		follow(route.Result{Added: 1})
 		expect(t, "a block without its pod", "blackhole 10.64.5.7 proto 120 metric 120")
 		f.Pods = []route.LocalPod{{Name: "web-0", Address: ip("10.64.5.7"), Link: "pod1"}}
-		apply(t, c, route.Plan(f), route.Options{}, route.Result{Replaced: 1})
+		follow(route.Result{Replaced: 1})
 		expect(t, "the pod", "10.64.5.7 dev pod1 proto 120 scope link metric 120")
 		f.Pods = nil
-		apply(t, c, route.Plan(f), route.Options{}, route.Result{Replaced: 1})
+		follow(route.Result{Replaced: 1})
 		expect(t, "its end", "blackhole 10.64.5.7 proto 120 metric 120")
 	})
 }
@@ -202,7 +216,7 @@ func TestApplyBlockOfOne(t *testing.T) {
 func TestApplyRefused(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c := box(t)
-		res, err := route.Apply(c, []route.Decision{via("10.64.2.0/26", "203.0.113.1"), via("10.64.9.0/26", "10.0.1.12")}, route.Options{})
+		res, err := anew(c, []route.Decision{via("10.64.2.0/26", "203.0.113.1"), via("10.64.9.0/26", "10.0.1.12")}, route.Options{})
 		if err == nil || !strings.Contains(err.Error(), "10.64.2.0/26 via 203.0.113.1") || strings.Contains(err.Error(), "10.64.9.0") {
 			t.Errorf("apply: %+v, %v, want an error that names the refused route only", res, err)
 		}

@@ -24,11 +24,17 @@ type fakeFIB struct {
 	hopsErr error
 	changed func() // called after each change, if not nil
 	refused netip.Prefix
+	dumps   int // lists that were read
+	read    int // single things
 }
 
-func (k *fakeFIB) Links() ([]rtnl.Link, error) { return k.links, nil }
+func (k *fakeFIB) Links() ([]rtnl.Link, error) {
+	k.dumps++
+	return k.links, nil
+}
 
 func (k *fakeFIB) Routes(protocol int) ([]rtnl.Route, error) {
+	k.dumps++
 	var own []rtnl.Route
 	for _, r := range k.routes {
 		if r.Protocol == protocol {
@@ -39,6 +45,7 @@ func (k *fakeFIB) Routes(protocol int) ([]rtnl.Route, error) {
 }
 
 func (k *fakeFIB) NextHops() ([]rtnl.NextHop, error) {
+	k.dumps++
 	return slices.SortedFunc(maps.Values(k.hops), func(a, b rtnl.NextHop) int { return int(a.ID) - int(b.ID) }), k.hopsErr
 }
 
@@ -118,16 +125,31 @@ func (k *fakeFIB) drop(r rtnl.Route) {
 	}
 }
 
+func (k *fakeFIB) LinkByName(name string) (rtnl.Link, error) {
+	k.read++
+	for _, l := range k.links {
+		if l.Name == name {
+			return l, nil
+		}
+	}
+	return rtnl.Link{}, fmt.Errorf("find link %s: no such device", name)
+}
+
+// Apply is that of an agent that has just started.
+func Apply(k Kernel, plan *Decisions, o Options) (Result, error) {
+	return NewFIB(k).Apply(All(plan), o)
+}
+
 func newFIB() *fakeFIB {
 	return &fakeFIB{hops: map[uint32]rtnl.NextHop{}, links: []rtnl.Link{
-		{Index: 2, Name: "uplink0", Carrier: true}, {Index: 3, Name: "netd-ipip0", Carrier: true}, {Index: 4, Name: "pod1", Carrier: true},
+		{Index: 2, Name: "uplink0", Up: true, Carrier: true}, {Index: 3, Name: "netd-ipip0", Up: true, Carrier: true}, {Index: 4, Name: "pod1", Up: true, Carrier: true},
 	}}
 }
 
 func TestApplyTwice(t *testing.T) {
 	f := lab()
-	f.Pods = []LocalPod{{"web-0", ip("10.64.1.0"), "pod1"}}
-	f.Paths = []Path{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0)}
+	f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.0"), Link: "pod1"}}
+	f.Paths = []told{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0)}
 	fib := newFIB()
 	alien := rtnl.Route{Prefix: pfx("192.0.2.0/24"), Link: 2, Protocol: 4}
 	fib.routes = []rtnl.Route{alien}
@@ -165,13 +187,13 @@ func TestApplyTwice(t *testing.T) {
 
 func TestApplyHold(t *testing.T) {
 	f := lab()
-	f.Paths = []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.4.0/26", "10.0.1.1", "tor1", 0)}
+	f.Paths = []told{path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.4.0/26", "10.0.1.1", "tor1", 0)}
 	fib := newFIB()
 	if _, err := Apply(fib, Plan(f), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	// After a restart only the gateway session is back: it knows one prefix by the tunnel.
-	f.Paths = []Path{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0)}
+	f.Paths = []told{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0)}
 	fib.log = nil
 	res, err := Apply(fib, Plan(f), Options{Hold: true})
 	if err != nil || res.Held != 2 || fib.log != nil {
@@ -201,7 +223,7 @@ func TestApplyNeverSweepsOnIgnorance(t *testing.T) {
 
 func TestApplyNamesTheRoute(t *testing.T) {
 	f := lab()
-	f.Pods = []LocalPod{{"web-0", ip("10.64.1.0"), "gone"}}
+	f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.0"), Link: "gone"}}
 	_, err := Apply(newFIB(), Plan(f), Options{})
 	if err == nil || !strings.Contains(err.Error(), "10.64.1.0/32") || !strings.Contains(err.Error(), "gone") {
 		t.Errorf("error %v, want it to name prefix and link", err)
@@ -245,7 +267,7 @@ func TestApplyMovesByFate(t *testing.T) {
 		}
 	}
 	// One prefix of gw-c is offered by one ToR only: it leaves, the others stay.
-	f.Paths = slices.DeleteFunc(f.Paths, func(p Path) bool { return p.Prefix == pfx("10.64.2.0/26") && p.NextHop == ip("10.0.1.2") })
+	f.Paths = slices.DeleteFunc(f.Paths, func(p told) bool { return p.Prefix == pfx("10.64.2.0/26") && p.NextHop == ip("10.0.1.2") })
 	if res, err := Apply(fib, Plan(f), Options{}); err != nil || res != (Result{Replaced: 1, NextHops: 1}) {
 		t.Errorf("a prefix that leaves: %+v, %v", res, err)
 	}
@@ -255,7 +277,7 @@ func TestApplyMovesByFate(t *testing.T) {
 func TestApplyRefusedHop(t *testing.T) {
 	f := lab()
 	f.Hops[ip("203.0.113.1")] = f.Hops[ip("10.0.1.1")]
-	f.Paths = []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.4.0/26", "10.0.1.1", "tor1", 0)}
+	f.Paths = []told{path("10.64.3.0/26", "10.0.1.1", "tor1", 0), path("10.64.4.0/26", "10.0.1.1", "tor1", 0)}
 	fib := newFIB()
 	if _, err := Apply(fib, Plan(f), Options{}); err != nil {
 		t.Fatal(err)
@@ -286,7 +308,7 @@ func TestApplyRefusedHop(t *testing.T) {
 // up no next-hop objects; when the kernel takes it, it is there.
 func TestApplyRefusedRoute(t *testing.T) {
 	f, fib := lab(), newFIB()
-	f.Paths = []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
+	f.Paths = []told{path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
 	fib.refused = pfx("10.64.3.0/26")
 	for i, want := range []Result{{Added: 2, NextHops: 2, Refused: 1}, {Added: 1, Refused: 1}, {Added: 1, Refused: 1}} {
 		res, err := Apply(fib, Plan(f), Options{})
@@ -353,7 +375,7 @@ func TestApplyNeverAstray(t *testing.T) {
 // Routes of an earlier version, without next-hop objects, are replaced in place.
 func TestApplyTakesOverPlainRoutes(t *testing.T) {
 	f := lab()
-	f.Blocks, f.Paths = nil, []Path{path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
+	f.Blocks, f.Paths = nil, []told{path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
 	fib := newFIB()
 	fib.routes = []rtnl.Route{{Prefix: pfx("10.64.3.0/26"), Gateway: ip("10.0.1.1"), Link: 2, Source: f.Source, Protocol: Protocol, Metric: Metric}}
 	for _, want := range []Result{{Replaced: 1, NextHops: 2}, {}} {

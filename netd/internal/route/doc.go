@@ -1,11 +1,22 @@
 // Package route decides which way packets leave, and puts that into the
 // kernel's FIB.
 //
-// Plan is pure: facts in, one Decision a prefix out, each with every path that
-// was considered and the reason for or against it. Apply makes the kernel's
-// main table hold exactly the planned routes among those that carry our
+// Table is pure: learned paths and facts in, one Decision a prefix out, each with
+// every path that was considered and the reason for or against it. FIB makes the
+// kernel's main table hold exactly the planned routes among those that carry our
 // protocol number; it never touches others, replaces before it deletes, and
 // does nothing the second time.
+//
+// # What changed
+//
+// Both do what changed. Prefixes that are alike share an outcome, so other facts are
+// judged once for each kind of prefix; a plan says by what it differs from the one
+// before (Delta). The FIB remembers the routes that it has put into the kernel, and
+// works on what the delta names: prefixes, or all routes that were there for one
+// outcome, whose number it knows. It reads the kernel's routes at the start, after a
+// refusal and when it is told to (Distrust), its next hops and links when links have
+// changed. Where a delta is not enough (one was missed, routes are held, next hops
+// have gone) it compares all, with what it remembers.
 //
 // # Which way
 //

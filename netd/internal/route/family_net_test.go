@@ -74,11 +74,11 @@ func expect6(t *testing.T, what string, ours ...string) {
 }
 
 func by(prefix, hop, source string, equal ...string) route.Decision {
-	r := route.Route{Prefix: pfx(prefix), Kind: route.Native, Way: route.Way{NextHop: ip(hop), Link: "uplink0"}, Source: ip(source)}
+	r := route.Route{Kind: route.Native, Way: route.Way{NextHop: ip(hop), Link: "uplink0"}, Source: ip(source)}
 	for _, e := range equal {
 		r.Equal = append(r.Equal, route.Way{NextHop: ip(e), Link: "uplink0"})
 	}
-	return route.Decision{Prefix: r.Prefix, Route: &r}
+	return decided(prefix, r)
 }
 
 // IPv6 beside IPv4: native, link-local, by two next hops, IPv4 by IPv6, pods, blocks;
@@ -88,8 +88,8 @@ func TestApplyBothFamilies(t *testing.T) {
 		c := box6(t)
 		const own4, own6 = "10.0.1.11", "2001:db8:1::11"
 		plan := []route.Decision{
-			{Prefix: pfx("2001:db8:64:1::/64"), Route: &route.Route{Prefix: pfx("2001:db8:64:1::/64"), Kind: route.Blackhole}},
-			{Prefix: pfx("2001:db8:64:1::3/128"), Route: &route.Route{Prefix: pfx("2001:db8:64:1::3/128"), Kind: route.Pod, Way: route.Way{Link: "pod1"}}},
+			decided("2001:db8:64:1::/64", route.Route{Kind: route.Blackhole}),
+			decided("2001:db8:64:1::3/128", route.Route{Kind: route.Pod, Way: route.Way{Link: "pod1"}}),
 			by("2001:db8:64:2::/64", "2001:db8:1::12", own6),
 			by("2001:db8:64:3::/64", "fe80::1%uplink0", own6),
 			by("2001:db8:64:4::/64", "2001:db8:1::12", own6, "fe80::1%uplink0"),
@@ -103,7 +103,7 @@ func TestApplyBothFamilies(t *testing.T) {
 			"2001:db8:64:1::3 dev pod1 proto 120 metric 120",
 			"2001:db8:64:2::/64 proto 120 src 2001:db8:1::11 metric 120 nexthop via 2001:db8:1::12 dev uplink0 weight 1",
 			"2001:db8:64:3::/64 proto 120 src 2001:db8:1::11 metric 120 nexthop via fe80::1 dev uplink0 weight 1",
-			"2001:db8:64:4::/64 proto 120 src 2001:db8:1::11 metric 120 nexthop via 2001:db8:1::12 dev uplink0 weight 1 nexthop via fe80::1 dev uplink0 weight 1",
+			"2001:db8:64:4::/64 proto 120 src 2001:db8:1::11 metric 120 nexthop via fe80::1 dev uplink0 weight 1 nexthop via 2001:db8:1::12 dev uplink0 weight 1",
 			"default proto 120 src 2001:db8:1::11 metric 120 nexthop via fe80::1 dev uplink0 weight 1",
 		}
 		ours4 := []string{
@@ -150,12 +150,12 @@ func TestApplyMovesIPv6AtOnce(t *testing.T) {
 			}
 			return list
 		}
-		if res, err := route.Apply(c, plan("2001:db8:1::12"), route.Options{}); err != nil || res != (route.Result{Added: n, NextHops: 2}) {
+		if res, err := anew(c, plan("2001:db8:1::12"), route.Options{}); err != nil || res != (route.Result{Added: n, NextHops: 2}) {
 			t.Fatalf("fill: %+v, %v", res, err)
 		}
 		c.routes, c.hops = 0, 0
 		m := ownnet.Watch(t, "")
-		res, err := route.Apply(c, plan("fe80::1%uplink0"), route.Options{})
+		res, err := anew(c, plan("fe80::1%uplink0"), route.Options{})
 		if err != nil || res != (route.Result{Moved: n, NextHops: 3}) || c.routes != 0 || c.hops != 3 {
 			t.Errorf("move: %+v, %v, %d routes and %d next hops told", res, err, c.routes, c.hops)
 		}
@@ -166,11 +166,11 @@ func TestApplyMovesIPv6AtOnce(t *testing.T) {
 			t.Errorf("after the move: %+v, %v", hop, err)
 		}
 		held := route.Options{Hold: true}
-		if res, err := route.Apply(c, nil, held); err != nil || res != (route.Result{Held: n}) {
+		if res, err := anew(c, nil, held); err != nil || res != (route.Result{Held: n}) {
 			t.Errorf("held: %+v, %v", res, err)
 		}
 		held.Lost = []netip.Addr{ip("fe80::1%uplink0")}
-		if res, err := route.Apply(c, nil, held); err != nil || res.Deleted != n {
+		if res, err := anew(c, nil, held); err != nil || res.Deleted != n {
 			t.Errorf("a next hop that is known to be dead: %+v, %v", res, err)
 		}
 	})

@@ -3,6 +3,7 @@ package route
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -38,9 +39,11 @@ func (h hop) address() netip.Addr {
 
 // fate is a set of planned routes that move together.
 type fate struct {
-	hops   []hop
-	group  []uint32 // hops' numbers, sorted
-	routes []*job
+	hops    []hop
+	group   []uint32 // hops' numbers, sorted
+	batches []*batch
+	// key is what prefixes of this fate have in common; empty: not known.
+	key string
 	// ids are the groups in the kernel whose routes are mostly of this fate; a
 	// route that comes joins the first.
 	ids []uint32
@@ -48,24 +51,19 @@ type fate struct {
 	fresh uint32
 }
 
-// job is a planned route, and what is in its place.
-type job struct {
-	want rtnl.Route
-	was  *rtnl.Route
-	fate *fate // nil for routes that need no next-hop object
-	err  error // why it can not be made
-}
-
 // objects are the kernel's next-hop objects.
 type objects struct {
 	all   map[uint32]rtnl.NextHop
 	hops  map[hop]uint32   // ours
 	owner map[uint32]*fate // whom a group belongs to now
+	// fates are the keys of those that groups were last given to: who comes later joins
+	// them.
+	fates map[uint32]string
 	next  uint32
 }
 
 func readObjects(list []rtnl.NextHop) *objects {
-	o := &objects{all: map[uint32]rtnl.NextHop{}, hops: map[hop]uint32{}, owner: map[uint32]*fate{}, next: firstID}
+	o := &objects{all: map[uint32]rtnl.NextHop{}, hops: map[hop]uint32{}, owner: map[uint32]*fate{}, fates: map[uint32]string{}, next: firstID}
 	for _, n := range list {
 		o.all[n.ID] = n
 		h := hopOf(n)
@@ -74,6 +72,13 @@ func readObjects(list []rtnl.NextHop) *objects {
 		}
 	}
 	return o
+}
+
+// same tells whether the kernel has what it had.
+func (o *objects) same(was *objects) bool {
+	return was != nil && maps.EqualFunc(o.all, was.all, func(a, b rtnl.NextHop) bool {
+		return hopOf(a) == hopOf(b) && slices.Equal(a.Group, b.Group) && a.Weighted == b.Weighted && a.Blackhole == b.Blackhole && a.Protocol == b.Protocol
+	})
 }
 
 // add gives a new object a number.
@@ -85,6 +90,16 @@ func (o *objects) add(n rtnl.NextHop) rtnl.NextHop {
 	n.Protocol = Protocol
 	o.all[n.ID] = n
 	return n
+}
+
+// remove forgets an object that is gone.
+func (o *objects) remove(id uint32) {
+	n := o.all[id]
+	delete(o.all, id)
+	delete(o.fates, id)
+	if h := hopOf(n); o.hops[h] == id {
+		delete(o.hops, h)
+	}
 }
 
 // ourGroup tells whether id is a group of ours.
@@ -114,9 +129,10 @@ func (o *objects) ways(r rtnl.Route) []hop {
 
 // makeHops adds the members that are not there. A fate loses those that the
 // kernel refuses, which is an error; one that has none left fails with its routes.
-func (o *objects) makeHops(fib FIB, fates []*fate, r *Result) (errs []error) {
+func (r *round) makeHops() {
+	o := r.objects
 	var missing []rtnl.Change
-	for _, f := range fates {
+	for _, f := range r.fates {
 		if !f.wanted() {
 			continue
 		}
@@ -128,16 +144,17 @@ func (o *objects) makeHops(fib FIB, fates []*fate, r *Result) (errs []error) {
 			}
 		}
 	}
-	r.NextHops += len(missing)
+	r.res.NextHops += len(missing)
 	refused := map[uint32]error{}
-	for i, err := range fib.Write(missing) {
+	for i, err := range r.kernel.Write(missing) {
 		if err != nil {
 			refused[missing[i].NextHop.ID] = err
 			delete(o.all, missing[i].NextHop.ID)
-			r.NextHops--
+			r.res.NextHops--
+			r.refused = true
 		}
 	}
-	for _, f := range fates {
+	for _, f := range r.fates {
 		var why error
 		for _, h := range f.hops {
 			if err := refused[o.hops[h]]; err != nil {
@@ -145,15 +162,14 @@ func (o *objects) makeHops(fib FIB, fates []*fate, r *Result) (errs []error) {
 			}
 		}
 		if o.resolve(f); len(f.group) > 0 && why != nil {
-			errs = append(errs, fmt.Errorf("route %s%s goes without one of these: %w", f.routes[0].want.Prefix, f, why))
+			r.errs = append(r.errs, fmt.Errorf("route %s%s goes without one of these: %w", r.name(f.batches[0]), f, why))
 		}
-		for _, j := range f.routes {
-			if len(f.group) == 0 && j.err == nil {
-				j.err = fmt.Errorf("replace route %s%s: %w", j.want.Prefix, f, why)
+		for _, b := range f.batches {
+			if len(f.group) == 0 && !b.held {
+				b.err = why
 			}
 		}
 	}
-	return errs
 }
 
 // resolve finds the numbers of a fate's next hops, and tells whether each has one.
@@ -174,12 +190,13 @@ func (o *objects) resolve(f *fate) bool {
 
 // wanted tells whether any route of the fate is to be made so now.
 func (f *fate) wanted() bool {
-	return slices.ContainsFunc(f.routes, func(j *job) bool { return j.err == nil })
+	return slices.ContainsFunc(f.batches, (*batch).todo)
 }
 
 // claim gives each group in the kernel to the fate that most of its routes have.
 // A pinned group has routes that must not move: it keeps what it says.
-func (o *objects) claim(fates []*fate, pinned map[uint32]bool) {
+func (r *round) claim() {
+	o := r.objects
 	type share struct {
 		f     *fate
 		id    uint32
@@ -187,14 +204,19 @@ func (o *objects) claim(fates []*fate, pinned map[uint32]bool) {
 		leads bool
 	}
 	var shares []share
-	for _, f := range fates {
-		counts := map[uint32]int{}
-		for _, j := range f.routes {
-			if j.err == nil && j.was != nil && o.ourGroup(j.was.NextHop) {
-				counts[j.was.NextHop]++
+	counts := r.others()
+	for _, f := range r.fates {
+		if counts[f] == nil {
+			counts[f] = map[uint32]int{}
+		}
+		for _, b := range f.batches {
+			if b.todo() && o.ourGroup(b.was.NextHop) {
+				counts[f][b.was.NextHop] += b.n
 			}
 		}
-		for id, n := range counts {
+	}
+	for f, groups := range counts {
+		for id, n := range groups {
 			shares = append(shares, share{f, id, n, o.leads(id, f)})
 		}
 	}
@@ -203,7 +225,7 @@ func (o *objects) claim(fates []*fate, pinned map[uint32]bool) {
 			cmp.Compare(a.id, b.id), strings.Compare(a.f.String(), b.f.String()))
 	})
 	for _, s := range shares {
-		if _, taken := o.owner[s.id]; taken || pinned[s.id] && !s.leads {
+		if _, taken := o.owner[s.id]; taken || r.pinned[s.id] && !s.leads {
 			continue
 		}
 		o.owner[s.id] = s.f
@@ -211,20 +233,44 @@ func (o *objects) claim(fates []*fate, pinned map[uint32]bool) {
 	}
 }
 
+// others counts by group the routes that this round does not look at. They count for the
+// fate that the group was given to, which may be none of this round's.
+func (r *round) others() map[*fate]map[uint32]int {
+	all := map[*fate]map[uint32]int{}
+	if r.whole {
+		return all
+	}
+	for id, n := range r.objects.all {
+		out := r.mirror.groups[id] - r.touched[id]
+		if out <= 0 || !r.objects.ourGroup(id) {
+			continue
+		}
+		f := r.byFate[r.objects.fates[id]]
+		if f == nil {
+			f = &fate{group: n.Group, key: r.objects.fates[id]}
+		}
+		if all[f] == nil {
+			all[f] = map[uint32]int{}
+		}
+		all[f][id] = out
+	}
+	return all
+}
+
 // assign decides which group each route of a fate refers to. Who leaves a group
 // that is about to move must go to one that is not, so that it can go before.
 func (o *objects) assign(f *fate) (created *rtnl.NextHop) {
-	for _, j := range f.routes {
-		if j.err != nil {
+	for _, b := range f.batches {
+		if !b.todo() {
 			continue
 		}
-		if j.was != nil && slices.Contains(f.ids, j.was.NextHop) {
-			j.want.NextHop = j.was.NextHop
+		if b.slot != 0 && slices.Contains(f.ids, b.was.NextHop) {
+			b.want.NextHop = b.was.NextHop
 			continue
 		}
-		leaves := j.was != nil && o.moves(j.was.NextHop)
+		leaves := b.slot != 0 && o.moves(b.was.NextHop)
 		if len(f.ids) > 0 && (!leaves || o.leads(f.ids[0], f)) {
-			j.want.NextHop = f.ids[0]
+			b.want.NextHop = f.ids[0]
 			continue
 		}
 		if f.fresh == 0 {
@@ -235,7 +281,7 @@ func (o *objects) assign(f *fate) (created *rtnl.NextHop) {
 			created, f.fresh = &n, n.ID
 		}
 		o.owner[f.fresh] = f
-		j.want.NextHop = f.fresh
+		b.want.NextHop = f.fresh
 	}
 	return created
 }

@@ -18,14 +18,19 @@ import (
 
 // many is a plan of n prefixes by one next hop, and by more if there are any.
 func many(n int, hop string, equal ...string) []route.Decision {
+	one := via("10.128.0.0/32", hop)
+	for _, e := range equal {
+		one.Route.Equal = append(one.Route.Equal, route.Way{NextHop: ip(e), Link: "uplink0"})
+	}
 	plan := make([]route.Decision, n)
 	for i := range plan {
-		plan[i] = via(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(128 + i>>16), byte(i >> 8), byte(i)}), 32).String(), hop)
-		for _, e := range equal {
-			plan[i].Route.Equal = append(plan[i].Route.Equal, route.Way{NextHop: ip(e), Link: "uplink0"})
-		}
+		plan[i] = route.Decision{Prefix: nth(i), Outcome: one.Outcome}
 	}
 	return plan
+}
+
+func nth(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(128 + i>>16), byte(i >> 8), byte(i)}), 32)
 }
 
 // counted counts what Apply tells the kernel.
@@ -76,7 +81,7 @@ func TestApplyMovesAtOnce(t *testing.T) {
 		apply := func(what string, plan []route.Decision, o route.Options, want route.Result, routes, hops int) {
 			t.Helper()
 			c.routes, c.hops = 0, 0
-			if res, err := route.Apply(c, plan, o); err != nil || res != want || c.routes != routes || c.hops != hops {
+			if res, err := anew(c, plan, o); err != nil || res != want || c.routes != routes || c.hops != hops {
 				t.Errorf("%s: %+v, %v, %d routes and %d next hops told, want %+v, %d and %d", what, res, err, c.routes, c.hops, want, routes, hops)
 			}
 		}

@@ -5,124 +5,22 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+
+	"netd/netd/internal/rib"
 )
 
-// Kind is how a route carries its packets.
-type Kind string
-
-// The kinds of route, in the words that `netd routes` prints.
-const (
-	Pod       Kind = "pod"       // to a pod of this gateway
-	Blackhole Kind = "blackhole" // the unused part of an own block
-	Native    Kind = "native"    // to a next hop on a connected subnet
-	// Through a tunnel to another gateway: IPv4 in IPv4 (RFC 2003), IPv6 in IPv4 (RFC
-	// 4213), either in IPv6 (RFC 2473), or either in UDP (RFC 7348).
-	IPIP   Kind = "ipip"
-	SIT    Kind = "sit"
-	IP6Tnl Kind = "ip6tnl"
-	VXLAN  Kind = "vxlan"
-)
-
-// tunnelled tells whether packets go inside of others.
-func (k Kind) tunnelled() bool { return k == IPIP || k == SIT || k == IP6Tnl || k == VXLAN }
-
-// Mode says when traffic to other gateways is encapsulated.
-type Mode int
-
-// The modes, as in Calico.
-const (
-	CrossSubnet Mode = iota
-	Never
-	Always
-)
-
-// Pool is a range of pod addresses.
-type Pool struct {
-	Prefix netip.Prefix
-	Mode   Mode
-}
-
-// LocalPod is a pod of this gateway that has its link.
-type LocalPod struct {
-	Name    string
-	Address netip.Addr
-	Link    string
-}
-
-// Path is one way to a prefix that a peer has told us.
+// Path is one way to a prefix.
 type Path struct {
-	Prefix  netip.Prefix
-	NextHop netip.Addr
-	Peer    string
-	// Rank is BGP's own order among the paths of the prefix; 0 is its best.
-	// Paths that differ in nothing but the peer have the same rank.
-	Rank   int
-	ASPath []uint32
-	// Stale: the peer is restarting and its paths are kept meanwhile (RFC 4724).
-	Stale bool
-	// FromGateway: a gateway told it, which announces only what it owns.
-	FromGateway bool
+	rib.Path
 	// Static: not learned, but the router that the configuration or DHCP names.
 	Static bool
-	// Named: a filter asks for it, though it is outside every pool.
-	Named bool
 }
 
-// Hop is what the kernel says about a next hop.
-type Hop struct {
-	// Connected: on the subnet of an uplink, which is Link and has carrier.
-	Connected bool
-	Link      string
-	// Via is the router on the way to a next hop that is not connected.
-	Via netip.Addr
-	// Dark is an uplink without carrier on whose subnet the next hop is; empty if there is
-	// none. The kernel may have another way to it.
-	Dark string
-	// Tunnel: the kernel would send through a tunnel of ours to get there.
-	Tunnel bool
-	// Error says why the kernel has no way; empty if it has one.
-	Error string
-}
-
-// Lost is a peer that can not be reached, whatever its BGP session still says.
-type Lost struct {
-	Peer    string
-	Address netip.Addr
-	Since   time.Time
-	// Why is for a person: "BFD: tor1 is down".
-	Why string
-}
-
-// Facts is all that Plan looks at.
-type Facts struct {
-	Pools  []Pool
-	Blocks []netip.Prefix // that this gateway owns
-	// Announced are prefixes that it announces beside them; others own parts of
-	// them, and what nobody does is dropped.
-	Announced []netip.Prefix
-	Pods      []LocalPod
-	Paths     []Path
-	// Hops has an entry for each next hop of Paths.
-	Hops map[netip.Addr]Hop
-	// Gateways are the known gateways' addresses and names.
-	Gateways map[netip.Addr]string
-	// Peers are the addresses that BGP sessions run to.
-	Peers []netip.Addr
-	// Down are the peers that can not be reached.
-	Down []Lost
-	// Tunnels are those that there are.
-	Tunnels []Tunnel
-	// Source and Source6 are this gateway's own addresses.
-	Source, Source6 netip.Addr
-
-	known map[question]verdict // answers that hold for many prefixes
-}
-
-// Route is a planned route.
+// Route is a planned way for packets; prefixes share it.
 type Route struct {
-	Prefix netip.Prefix
-	Kind   Kind
+	Kind Kind
 	// Way has no NextHop for pods, and is empty for blackholes.
 	Way
 	// Equal are further next hops of the same kind that BGP ranks as high: flows
@@ -130,6 +28,8 @@ type Route struct {
 	Equal []Way
 	// Source is the preferred source address.
 	Source netip.Addr
+
+	index int // of a pod's link, if it is known
 }
 
 // Way is a next hop and the link that it is on. One that is link-local has the
@@ -153,102 +53,88 @@ type Candidate struct {
 	way   Way
 }
 
-// Decision is the outcome for one prefix.
-type Decision struct {
-	Prefix netip.Prefix
+// Outcome is what was decided for prefixes that are alike: they share it, and it is not
+// changed, so that they differ if its address does.
+type Outcome struct {
 	// Route is nil if the prefix gets no route.
 	Route      *Route
 	Reason     string
 	Candidates []Candidate
+
+	layer layer
+	alike alike // of learned prefixes
+	uses  int   // the prefixes in the table's newest decisions; nobody's but the table's
 }
 
-// Plan decides for every prefix of f; the result is ordered by prefix.
-func Plan(f Facts) []Decision {
-	var plan []Decision
-	podAt := map[netip.Prefix]bool{}
-	for _, p := range f.Pods {
-		prefix := netip.PrefixFrom(p.Address, p.Address.BitLen())
-		podAt[prefix] = true
-		plan = append(plan, Decision{
-			Prefix: prefix,
-			Route:  &Route{Prefix: prefix, Kind: Pod, Way: Way{Link: p.Link}},
-			Reason: "pod " + p.Name + " of this gateway",
-		})
+// Decision is the outcome for one prefix.
+type Decision struct {
+	Prefix netip.Prefix
+	*Outcome
+}
+
+// layer is the order of the decisions for one prefix: the first that has a route counts.
+type layer int8
+
+const (
+	podLayer layer = iota
+	blockLayer
+	announcedLayer
+	learnedLayer
+)
+
+// alike is all that is looked at of a learned prefix: those that are alike have one
+// outcome.
+type alike struct {
+	paths     *rib.Paths
+	v4, whole bool // of IPv4; a default route
+	mode      Mode
+	refusal   string // why it may not have a route; empty if it may
+}
+
+// judge says what paths are worth while the facts are the same.
+type judge struct {
+	Facts
+	known map[question]verdict // answers that hold for many prefixes
+	named map[string]bool      // the known gateways' names
+}
+
+func newJudge(f Facts) judge {
+	j := judge{f, map[question]verdict{}, map[string]bool{}}
+	for _, name := range f.Gateways {
+		j.named[name] = true
 	}
-	for _, b := range f.Blocks {
-		// A block of one address must not hide its own pod (calico #2624).
-		if !podAt[b] {
-			plan = append(plan, Decision{
-				Prefix: b,
-				Route:  &Route{Prefix: b, Kind: Blackhole},
-				Reason: "own block: what no pod uses is dropped, not sent back to the fabric",
-			})
+	return j
+}
+
+// gateway is the name of the gateway that a path's next hop is.
+func (j *judge) gateway(p Path) (name string, is bool) {
+	if name, is = j.Gateways[p.NextHop]; is || p.Static || slices.Contains(j.Peers, p.NextHop) {
+		return name, is
+	}
+	for _, r := range j.Ranges {
+		if r.Prefix.Contains(p.NextHop) {
+			return r.Name + "[" + p.NextHop.String() + "]", true
 		}
 	}
-	for _, a := range f.Announced {
-		if !podAt[a] {
-			plan = append(plan, Decision{
-				Prefix: a,
-				Route:  &Route{Prefix: a, Kind: Blackhole},
-				Reason: "announced: what of it has no route of its own is dropped, not sent back to the fabric",
-			})
-		}
-	}
-	slices.SortStableFunc(plan, func(a, b Decision) int { return comparePrefix(a.Prefix, b.Prefix) })
-	f.known = map[question]verdict{}
-	groups := byPrefix(f.Paths)
-	learned := make([]Decision, 0, len(groups))
-	for _, paths := range groups {
-		learned = append(learned, f.decide(paths))
-	}
-	return merge(plan, learned)
+	return "", false
 }
 
-// merge joins two ordered lists; of equal prefixes a's come first.
-func merge(a, b []Decision) []Decision {
-	if len(a) == 0 {
-		return b
-	}
-	all := make([]Decision, 0, len(a)+len(b))
-	for _, d := range b {
-		for len(a) > 0 && comparePrefix(a[0].Prefix, d.Prefix) <= 0 {
-			all, a = append(all, a[0]), a[1:]
-		}
-		all = append(all, d)
-	}
-	return append(all, a...)
+// fromGateway tells whether a peer is a gateway, which announces only what it owns.
+func (j *judge) fromGateway(peer string) bool {
+	return j.named[peer] || slices.ContainsFunc(j.Ranges, func(r Range) bool { return strings.HasPrefix(peer, r.Name+"[") })
 }
 
-func comparePrefix(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-}
-
-// byPrefix groups paths by prefix, both in a fixed order.
-func byPrefix(paths []Path) [][]Path {
-	sorted := slices.Clone(paths)
-	slices.SortFunc(sorted, func(a, b Path) int {
-		return cmp.Or(comparePrefix(a.Prefix, b.Prefix), cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.Peer, b.Peer), a.NextHop.Compare(b.NextHop))
-	})
-	groups := make([][]Path, 0, len(sorted))
-	for begin, i := 0, 1; i <= len(sorted); i++ {
-		if i == len(sorted) || sorted[i].Prefix != sorted[begin].Prefix {
-			groups, begin = append(groups, sorted[begin:i]), i
-		}
-	}
-	return groups
-}
-
-// decide chooses among the paths of one prefix.
-func (f *Facts) decide(paths []Path) Decision {
-	d := Decision{Prefix: paths[0].Prefix}
-	mode, refusal := f.admit(d.Prefix)
+// decide chooses among the paths of a prefix.
+func (j *judge) decide(a alike) *Outcome {
+	paths := j.paths(a)
+	named := a.paths != nil && a.paths.Rule == rib.ByFilter
+	d := &Outcome{layer: learnedLayer, alike: a, Candidates: make([]Candidate, 0, len(paths))}
 	best := -1
-	d.Candidates = make([]Candidate, 0, len(paths))
 	for _, p := range paths {
-		c := Candidate{Path: p, Reason: refusal}
-		if refusal == "" || refusal == outside && p.Named {
+		c := Candidate{Path: p, Reason: a.refusal}
+		if a.refusal == "" || a.refusal == outside && named && !p.Static {
 			c.Reason = ""
-			f.ask(&c, mode)
+			j.ask(&c, a)
 		}
 		d.Candidates = append(d.Candidates, c)
 		if c.Kind != "" && (best < 0 || c.class < d.Candidates[best].class) {
@@ -257,7 +143,7 @@ func (f *Facts) decide(paths []Path) Decision {
 	}
 	if best < 0 {
 		d.Reason = "no route: " + d.Candidates[0].Reason
-		if refusal == "" && len(paths) > 1 {
+		if a.refusal == "" && len(paths) > 1 {
 			d.Reason = "no route: none of its paths can be used"
 		}
 		return d
@@ -265,23 +151,43 @@ func (f *Facts) decide(paths []Path) Decision {
 	chosen := &d.Candidates[best]
 	chosen.Chosen = true
 	d.Reason = chosen.Reason
-	d.Route = &Route{
-		Prefix: d.Prefix, Kind: chosen.Kind, Way: chosen.way, Source: f.source(d.Prefix),
-		Equal: d.equals(chosen),
+	source := j.Source6
+	if a.v4 {
+		source = j.Source
 	}
+	d.Route = &Route{Kind: chosen.Kind, Way: chosen.way, Source: source, Equal: d.equals(chosen)}
 	return d
 }
 
-// source is the own address that the kernel should send from to a prefix.
-func (f *Facts) source(p netip.Prefix) netip.Addr {
-	if p.Addr().Is4() {
-		return f.Source
+// paths are all that a prefix has, in a fixed order: the routers come last.
+func (j *judge) paths(a alike) []Path {
+	var all []Path
+	rank := 0
+	if a.paths != nil {
+		all = make([]Path, 0, len(a.paths.List))
+		for _, p := range a.paths.List {
+			all = append(all, Path{Path: p})
+			rank = max(rank, p.Rank+1)
+		}
 	}
-	return f.Source6
+	slices.SortStableFunc(all, func(a, b Path) int {
+		return cmp.Or(cmp.Compare(a.Rank, b.Rank), cmp.Compare(a.Peer, b.Peer), a.NextHop.Compare(b.NextHop))
+	})
+	if a.whole {
+		for i, r := range j.routersOf(a.v4) {
+			all = append(all, Path{Path: rib.Path{NextHop: r.Address, Peer: r.Uplink, Rank: rank + i}, Static: true})
+		}
+	}
+	return all
+}
+
+// routersOf are those of one family, whose default routes they are.
+func (f *Facts) routersOf(v4 bool) []Router {
+	return slices.DeleteFunc(slices.Clone(f.Routers), func(r Router) bool { return r.Address.Is4() != v4 })
 }
 
 // equals chooses the paths that are as good as the best, too.
-func (d *Decision) equals(best *Candidate) []Way {
+func (d *Outcome) equals(best *Candidate) []Way {
 	var ways []Way
 	for i := range d.Candidates {
 		c := &d.Candidates[i]
@@ -294,6 +200,27 @@ func (d *Decision) equals(best *Candidate) []Way {
 	}
 	slices.SortFunc(ways, func(a, b Way) int { return a.NextHop.Compare(b.NextHop) })
 	return ways
+}
+
+// equal tells whether two outcomes of the same paths are the same.
+func (d *Outcome) equal(o *Outcome) bool {
+	if d.Reason != o.Reason || (d.Route == nil) != (o.Route == nil) || d.Route != nil && !d.Route.equal(o.Route) {
+		return false
+	}
+	return slices.EqualFunc(d.Candidates, o.Candidates, func(a, b Candidate) bool {
+		return a.Peer == b.Peer && a.NextHop == b.NextHop && a.Rank == b.Rank && a.Static == b.Static &&
+			a.Kind == b.Kind && a.Reason == b.Reason && a.Chosen == b.Chosen && a.class == b.class && a.way == b.way
+	})
+}
+
+func (r *Route) equal(o *Route) bool {
+	return r.Kind == o.Kind && r.Way == o.Way && r.Source == o.Source && r.index == o.index && slices.Equal(r.Equal, o.Equal)
+}
+
+// like is what a learned prefix is, to the judge.
+func (f *Facts) like(p netip.Prefix, paths *rib.Paths) alike {
+	mode, refusal := f.admit(p)
+	return alike{paths: paths, v4: p.Addr().Is4(), whole: p.Bits() == 0, mode: mode, refusal: refusal}
 }
 
 // admit tells whether a learned prefix may have a route at all, and if so in
@@ -334,6 +261,11 @@ type question struct {
 	v4, whole, fromGateway, passedOn, static bool
 }
 
+// native tells whether the next hop can take the prefix's packets as they are. The
+// kernel has no neighbours of IPv4 for IPv6 packets (the other way it has, RFC
+// 8950).
+func (q question) native() bool { return q.v4 || q.nextHop.Is6() }
+
 // verdict is what classify says.
 type verdict struct {
 	kind   Kind
@@ -344,47 +276,47 @@ type verdict struct {
 
 // ask has classify answer, but once for all prefixes of one kind: a peer tells many
 // that differ in nothing which matters.
-func (f *Facts) ask(c *Candidate, mode Mode) {
+func (j *judge) ask(c *Candidate, a alike) {
 	q := question{
-		peer: c.Peer, nextHop: c.NextHop, mode: mode, v4: c.Prefix.Addr().Is4(), whole: c.Prefix.Bits() == 0,
-		fromGateway: c.FromGateway, passedOn: len(c.ASPath) > 0, static: c.Static,
+		peer: c.Peer, nextHop: c.NextHop, mode: a.mode, v4: a.v4, whole: a.whole,
+		fromGateway: !c.Static && j.fromGateway(c.Peer), passedOn: len(c.ASPath) > 0, static: c.Static,
 	}
-	v, ok := f.known[q]
+	v, ok := j.known[q]
 	if !ok {
-		f.classify(c, mode)
+		j.classify(c, q)
 		v = verdict{c.Kind, c.class, c.way, c.Reason}
-		f.known[q] = v
+		j.known[q] = v
 	}
 	c.Kind, c.class, c.way, c.Reason = v.kind, v.class, v.way, v.reason
 }
 
 // classify says what a path would be, of which class (the lowest wins), and why.
-func (f *Facts) classify(c *Candidate, mode Mode) {
-	hop := f.Hops[c.NextHop]
-	name, gateway := f.Gateways[c.NextHop]
-	if lost := f.lost(c.Path); lost != nil {
+func (j *judge) classify(c *Candidate, q question) {
+	hop := j.Hops[c.NextHop]
+	name, gateway := j.gateway(c.Path)
+	if lost := j.lost(c.Path); lost != nil {
 		c.Reason = fmt.Sprintf("%s since %s", lost.Why, lost.Since.UTC().Format(time.RFC3339))
 		return
 	}
-	tunnel, why := f.tunnel(c.Path, gateway, mode, hop)
+	tunnel, why := j.tunnel(q, gateway, hop)
 	c.way = Way{NextHop: c.NextHop, Link: hop.Link}
 	switch {
-	case gateway && c.Prefix.Bits() == 0:
+	case gateway && q.whole:
 		c.Reason = fmt.Sprintf("a default route from gateway %s: only ToRs give one", name)
-	case gateway && c.FromGateway && name != c.Peer && len(c.ASPath) > 0: // an iBGP one may be a reflector
+	case gateway && q.fromGateway && name != c.Peer && q.passedOn: // an iBGP one may be a reflector
 		c.Reason = fmt.Sprintf("%s announces what it does not own: next hop %s is %s", c.Peer, c.NextHop, name)
-	case mode == Always && tunnel != nil:
+	case q.mode == Always && tunnel != nil:
 		c.Kind, c.class, c.way = tunnel.Kind, 0, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s; the pool's mode is always", name)
 	case hop.Dark != "" && tunnel == nil:
 		c.Reason = fmt.Sprintf("next hop %s is on %s, which has no carrier", c.NextHop, hop.Dark)
-	case hop.Connected && native(c.Path) && gateway:
+	case hop.Connected && q.native() && gateway:
 		c.Kind, c.class = Native, 1
 		c.Reason = fmt.Sprintf("gateway %s is on the subnet of %s", name, hop.Link)
-	case hop.Connected && native(c.Path) && c.Static:
+	case hop.Connected && q.native() && c.Static:
 		c.Kind, c.class = Native, 3
 		c.Reason = fmt.Sprintf("%s is the router of %s; no ToR gives a default route", c.NextHop, c.Peer)
-	case hop.Connected && native(c.Path):
+	case hop.Connected && q.native():
 		c.Kind, c.class = Native, 2
 		c.Reason = fmt.Sprintf("%s routes it: next hop %s is on the subnet of %s", c.Peer, c.NextHop, hop.Link)
 	case tunnel != nil && hop.Dark != "":
@@ -404,25 +336,11 @@ func (f *Facts) classify(c *Candidate, mode Mode) {
 // lost returns the peer without which a path is worth nothing: the one that told
 // it, or its next hop. The configured router stays even then: it is the last
 // resort, and a ToR whose BFD alone is dead still forwards.
-func (f *Facts) lost(p Path) *Lost {
-	for i, l := range f.Down {
+func (j *judge) lost(p Path) *Lost {
+	for i, l := range j.Down {
 		if !p.Static && (l.Peer == p.Peer || l.Address == p.NextHop) {
-			return &f.Down[i]
+			return &j.Down[i]
 		}
 	}
 	return nil
-}
-
-// Covering returns the decision of the longest prefix that contains p, or nil.
-func Covering(plan []Decision, p netip.Prefix) *Decision {
-	var best *Decision
-	for i := range plan {
-		d := &plan[i]
-		if d.Prefix.Bits() <= p.Bits() && d.Prefix.Contains(p.Addr()) &&
-			(best == nil || d.Prefix.Bits() > best.Prefix.Bits() ||
-				d.Prefix.Bits() == best.Prefix.Bits() && best.Route == nil) {
-			best = d
-		}
-	}
-	return best
 }

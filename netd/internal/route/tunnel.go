@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 )
 
@@ -44,14 +45,23 @@ func (t *Tunnel) way(gateway netip.Addr) Way {
 	return Way{NextHop: gateway, Link: t.Link, Key: t.Keys[gateway], Local: t.Local}
 }
 
+// equal tells whether two tunnels are the same.
+func (t Tunnel) equal(o Tunnel) bool {
+	return t.Kind == o.Kind && t.Link == o.Link && t.Inner == o.Inner && t.Outer == o.Outer && t.Local == o.Local &&
+		(t.Keys == nil) == (o.Keys == nil) && maps.Equal(t.Keys, o.Keys)
+}
+
 // tunnel returns the one by which a path's next hop can be reached, or says why
 // there is none.
-func (f *Facts) tunnel(p Path, gateway bool, mode Mode, hop Hop) (*Tunnel, string) {
-	inner, outer := FamilyOf(p.Prefix.Addr()), FamilyOf(p.NextHop)
+func (f *Facts) tunnel(q question, gateway bool, hop Hop) (*Tunnel, string) {
+	inner, outer := IPv6, FamilyOf(q.nextHop)
+	if q.v4 {
+		inner = IPv4
+	}
 	where := "next hop is in another subnet"
 	switch {
-	case !native(p):
-		where = fmt.Sprintf("not possible: %s packets do not go to the %s next hop %s without a tunnel", inner, outer, p.NextHop)
+	case !q.native():
+		where = fmt.Sprintf("not possible: %s packets do not go to the %s next hop %s without a tunnel", inner, outer, q.nextHop)
 	case !gateway:
 		where = "next hop is not on a connected subnet"
 	}
@@ -60,7 +70,7 @@ func (f *Facts) tunnel(p Path, gateway bool, mode Mode, hop Hop) (*Tunnel, strin
 		return nil, "next hop unreachable: " + hop.Error
 	case !gateway:
 		return nil, where + ", and it is no known gateway"
-	case mode == Never:
+	case q.mode == Never:
 		return nil, where + ", and the pool's mode is never"
 	case hop.Tunnel:
 		return nil, "next hop would itself be reached through the tunnel"
@@ -69,14 +79,9 @@ func (f *Facts) tunnel(p Path, gateway bool, mode Mode, hop Hop) (*Tunnel, strin
 		if t.Inner != inner || t.Outer != outer {
 			continue
 		}
-		if _, known := t.Keys[p.NextHop]; known || t.Keys == nil {
+		if _, known := t.Keys[q.nextHop]; known || t.Keys == nil {
 			return &f.Tunnels[i], ""
 		}
 	}
 	return nil, fmt.Sprintf("%s, and there is no tunnel link for %s over %s to it", where, inner, outer)
 }
-
-// native tells whether a path's next hop can take its packets as they are. The
-// kernel has no neighbours of IPv4 for IPv6 packets (the other way it has, RFC
-// 8950).
-func native(p Path) bool { return p.Prefix.Addr().Is4() || p.NextHop.Is6() }
