@@ -138,6 +138,9 @@ func (a *Decisions) edited(edits []edit, note func(p netip.Prefix, was, now *Out
 		b.chunks = append(b.chunks, a.chunks[chunk:at]...)
 		var list []Decision
 		n := len(edits)
+		if len(a.chunks) == 0 {
+			n = min(n, chunkNew)
+		}
 		if at < len(a.chunks) {
 			list = a.chunks[at]
 			if at+1 < len(a.chunks) {
@@ -175,9 +178,13 @@ func (a *Decisions) add(list []Decision) {
 		a.chunks = append(a.chunks, slices.Clone(list[:chunkNew]))
 		list = list[chunkNew:]
 	}
-	if len(list) > 0 {
-		a.chunks = append(a.chunks, slices.Clip(list))
+	if len(list) == 0 {
+		return
 	}
+	if cap(list) > len(list)+len(list)/muchOf { // It would keep what was made for more.
+		list = slices.Clone(list)
+	}
+	a.chunks = append(a.chunks, list[:len(list):len(list)])
 }
 
 // merged is a list after edits.

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -111,10 +112,7 @@ func (w *world) happen() {
 			f.Down[0].Since = f.Down[0].Since.Add(time.Duration(w.IntN(3)) * time.Second)
 		}
 	case 1:
-		hops := map[netip.Addr]Hop{}
-		for a, h := range f.Hops {
-			hops[a] = h
-		}
+		hops := maps.Clone(f.Hops)
 		hops[ip("10.0.1.2")] = []Hop{{Connected: true, Link: "uplink0"}, {Dark: "uplink0"}, {Error: "unreachable"}}[w.IntN(3)]
 		f.Hops = hops
 	case 2:
@@ -212,8 +210,9 @@ func (w *world) check(t *testing.T) {
 }
 
 // Whatever happens, the table comes to what one would that plans all at once, and the
-// kernel has what it would have had; each time no prefix leads anywhere but where the old
-// plan or the new one says, and the second time nothing is done.
+// kernel to what an agent would make of it that has just started; each time no prefix
+// leads anywhere but where the old plan or the new one says, and the second time nothing
+// is done.
 func TestDeltas(t *testing.T) {
 	for seed := range uint64(60) {
 		w := newWorld(seed)
@@ -225,32 +224,43 @@ func TestDeltas(t *testing.T) {
 				w.happen()
 			}
 			w.meddle()
-			before := w.kernel.leads()
+			if w.opts = (Options{Hold: w.IntN(4) == 0}); w.opts.Hold && w.IntN(2) == 0 {
+				w.opts.Lost = []netip.Addr{ip("10.0.1.1")}
+			}
 			d := w.table.Plan(w.facts)
 			w.check(t)
-			fresh := newFIB()
-			fresh.links = w.kernel.links
-			if _, err := Apply(fresh, w.table.Decisions(), Options{}); err != nil {
-				t.Fatal(err)
-			}
-			want := fresh.leads()
-			w.kernel.log = nil
-			w.kernel.changed = func() {
-				for p, way := range w.kernel.leads() {
-					if now, planned := want[p]; planned && way != now && way != before[p] {
-						t.Fatalf("seed %d: %s leads to %q, was %q, planned %q\n%s", seed, p, way, before[p], now, strings.Join(w.kernel.log, "\n"))
-					}
-				}
-			}
-			if _, err := w.fib.Apply(d, Options{}); err != nil {
-				t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(w.kernel.log, "\n"))
-			}
-			w.kernel.changed = nil
-			if diff := cmp.Diff(want, w.kernel.leads(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
-				t.Fatalf("seed %d (-at once +by deltas):\n%s\n%s", seed, diff, strings.Join(w.kernel.log, "\n"))
+			if w.apply(t, d); t.Failed() {
+				t.Fatalf("seed %d\n%s", seed, strings.Join(w.kernel.log, "\n"))
 			}
 			w.quiet(t)
 		}
+	}
+}
+
+// apply applies a delta to the kernel, and the whole plan to a copy of it.
+func (w *world) apply(t *testing.T, d Delta) {
+	t.Helper()
+	before, fresh := w.kernel.leads(), &fakeFIB{routes: slices.Clone(w.kernel.routes), hops: maps.Clone(w.kernel.hops), links: w.kernel.links}
+	res, err := Apply(fresh, w.table.Decisions(), w.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fresh.leads()
+	w.kernel.log = nil
+	w.kernel.changed = func() {
+		for p, way := range w.kernel.leads() {
+			// A prefix that is to be removed may follow its next hop until then.
+			if now, planned := want[p]; planned && way != now && way != before[p] {
+				t.Errorf("%s leads to %q, was %q, planned %q", p, way, before[p], now)
+			}
+		}
+	}
+	got, err := w.fib.Apply(d, w.opts)
+	if w.kernel.changed = nil; err != nil || got.Held != res.Held {
+		t.Errorf("by delta %+v, %v, at once %+v", got, err, res)
+	}
+	if diff := cmp.Diff(want, w.kernel.leads(), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("(-at once +by deltas):\n%s", diff)
 	}
 }
 
@@ -260,7 +270,7 @@ func (w *world) quiet(t *testing.T) {
 	t.Helper()
 	w.kernel.log, w.kernel.dumps, w.kernel.read = nil, 0, 0
 	d := w.table.Plan(w.facts)
-	if res, err := w.fib.Apply(d, Options{}); !d.Empty() || err != nil || res != (Result{}) || w.kernel.log != nil || w.kernel.dumps+w.kernel.read > 0 {
+	if res, err := w.fib.Apply(d, w.opts); !d.Empty() || err != nil || res != (Result{Held: res.Held}) || w.kernel.log != nil || w.kernel.dumps+w.kernel.read > 0 {
 		t.Fatalf("again: empty: %v, %+v, %v, %d dumps, %d looks\n%s", d.Empty(), res, err, w.kernel.dumps, w.kernel.read, strings.Join(w.kernel.log, "\n"))
 	}
 	routes, _ := w.kernel.Routes(Protocol)
@@ -274,13 +284,182 @@ func (w *world) quiet(t *testing.T) {
 			t.Fatalf("%s is remembered as %s, and is %s", p, slot.route, r)
 		}
 	}
-	if !w.fib.objects.same(readObjects(slices.Collect(func(yield func(rtnl.NextHop) bool) {
-		for _, n := range w.kernel.hops {
-			if !yield(n) {
-				return
+	if !w.fib.objects.same(readObjects(slices.Collect(maps.Values(w.kernel.hops)))) {
+		t.Fatalf("next hops are remembered as %v, and are %v", w.fib.objects.all, w.kernel.hops)
+	}
+}
+
+// many is a table of n prefixes by tor1, of which each gateway's have its tunnel, too.
+func many(n int) (*Table, Facts) {
+	f := lab().Facts
+	f.Gateways[ip("10.0.2.14")], f.Hops[ip("10.0.2.14")] = "gw-d", f.Hops[ip("10.0.2.13")]
+	f.Pools[0].Prefix = pfx("10.0.0.0/8")
+	kinds := []*rib.Paths{}
+	for _, gateway := range []string{"10.0.2.13", "10.0.2.14"} {
+		kinds = append(kinds, &rib.Paths{Rule: rib.ByPool, List: []rib.Path{{NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}}, {NextHop: ip(gateway), Peer: f.Gateways[ip(gateway)], Rank: 1}}})
+	}
+	u := rib.Update{Whole: true}
+	for i := range n {
+		u.Entries = append(u.Entries, rib.Entry{Prefix: nth(i), Paths: kinds[i%2]})
+	}
+	t := NewTable()
+	t.Learn(u)
+	return t, f
+}
+
+func nth(i int) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(128 + i>>16), byte(i >> 8), byte(i)}), 32)
+}
+
+// With 10,000 prefixes: what one pod, one prefix, one ToR costs the kernel.
+func TestWhatChangesCost(t *testing.T) {
+	const n = 10_000
+	table, f := many(n)
+	k := newFIB()
+	fib := NewFIB(k)
+	for _, step := range []struct {
+		what string
+		do   func()
+		want Result
+		log  []string
+		read int
+	}{
+		{"the first time", func() {}, Result{Added: n + 1, NextHops: 3}, nil, 3},
+		{"a pod", func() { f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.3"), Link: "pod1"}} }, Result{Added: 1},
+			[]string{"replace route 10.64.1.3/32 dev #4"}, 1},
+		{"its link made anew", func() {
+			k.links[2].Index = 9
+			f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.3"), Link: "pod1", Index: 9}}
+		}, Result{Replaced: 1},
+			[]string{"replace route 10.64.1.3/32 dev #9"}, 0},
+		{"a prefix of a kind that is there", func() {
+			table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(n), Paths: table.all.learned(nth(0)).alike.paths}}})
+		}, Result{Added: 1},
+			[]string{"replace route 10.128.39.16/32 nhid 120002"}, 0},
+		{"the ToR is lost", func() { f.Down = lost("tor1", "10.0.1.1") }, Result{Moved: n + 1, NextHops: 5}, []string{
+			"add next hop id 120004 via 10.0.2.13 dev #3 onlink", "add next hop id 120005 via 10.0.2.14 dev #3 onlink",
+			"replace next hop id 120002 group 120004", "replace next hop id 120003 group 120005", "delete next hop id 120001 via 10.0.1.1 dev #2",
+		}, 0},
+		{"a prefix moves on", func() {
+			table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(0), Paths: table.all.learned(nth(1)).alike.paths}}})
+		}, Result{Replaced: 1},
+			[]string{"replace route 10.128.0.0/32 nhid 120003"}, 0},
+		{"links change", func() { fib.LinksChanged() }, Result{}, nil, 2},
+		{"two prefixes go", func() { table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(5)}, {Prefix: nth(6)}}}) }, Result{Deleted: 2},
+			[]string{"delete route 10.128.0.5/32 nhid 120003", "delete route 10.128.0.6/32 nhid 120002"}, 0},
+	} {
+		step.do()
+		k.log, k.dumps, k.read = nil, 0, 0
+		res, err := fib.Apply(table.Plan(f), Options{})
+		if err != nil || res != step.want || k.dumps+k.read != step.read {
+			t.Errorf("%s: %+v, %v, %d looks, want %+v and %d", step.what, res, err, k.dumps+k.read, step.want, step.read)
+		}
+		if diff := cmp.Diff(step.log, k.log); step.what != "the first time" && diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.what, diff)
+		}
+	}
+}
+
+// What the kernel refuses once is there the next time, as is what others took away.
+func TestDistrust(t *testing.T) {
+	table, f := many(100)
+	k := newFIB()
+	fib := NewFIB(k)
+	k.refused = nth(7)
+	if res, err := fib.Apply(table.Plan(f), Options{}); err == nil || res.Refused != 1 {
+		t.Errorf("%+v, %v, want one refused", res, err)
+	}
+	k.refused = netip.Prefix{}
+	if res, err := fib.Apply(table.Plan(f), Options{}); err != nil || res != (Result{Added: 1}) {
+		t.Errorf("after a refusal: %+v, %v, want it added", res, err)
+	}
+	k.drop(rtnl.Route{Prefix: nth(8), Metric: Metric})
+	if res, err := fib.Apply(table.Plan(f), Options{}); err != nil || res != (Result{}) {
+		t.Errorf("nobody said anything: %+v, %v", res, err)
+	}
+	fib.Distrust()
+	if res, err := fib.Apply(table.Plan(f), Options{}); err != nil || res != (Result{Added: 1}) {
+		t.Errorf("distrusted: %+v, %v, want one added", res, err)
+	}
+	f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.3"), Link: "pod2"}}
+	if _, err := fib.Apply(table.Plan(f), Options{}); err == nil || fib.Has(pfx("10.64.1.3/32")) {
+		t.Errorf("a pod without its link: %v", err)
+	}
+	k.links = append(k.links, rtnl.Link{Index: 17, Name: "pod2", Up: true, Carrier: true})
+	if res, err := fib.Apply(table.Plan(f), Options{}); err != nil || res != (Result{Added: 1}) || !fib.Has(pfx("10.64.1.3/32")) {
+		t.Errorf("once it is there: %+v, %v", res, err)
+	}
+	table.Plan(Facts{}) // A plan that is not applied.
+	if res, err := fib.Apply(table.Plan(f), Options{}); err != nil || res != (Result{}) {
+		t.Errorf("a plan was missed: %+v, %v", res, err)
+	}
+}
+
+// Decisions by their parts, against a list.
+func TestDecisions(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 0))
+	kinds := []*Outcome{{layer: learnedLayer}, {layer: learnedLayer, Route: &Route{Kind: Native}}, {layer: learnedLayer, Route: &Route{Kind: IPIP}}, nil}
+	all, want := &Decisions{kinds: map[Kind]int{}}, map[netip.Prefix]*Outcome{}
+	var snapshots []*Decisions
+	var texts []string
+	for round := range 60 {
+		edits := map[netip.Prefix]*Outcome{}
+		for range []int{1, 30, 4000}[rnd.IntN(3)] {
+			edits[nth(rnd.IntN(6000))] = kinds[min(rnd.IntN(5+round/8), 3)]
+		}
+		var list []edit
+		changed := 0
+		for p, o := range edits {
+			list = append(list, edit{p, learnedLayer, o})
+			if want[p] != o {
+				changed++
+			}
+			if want[p] = o; o == nil {
+				delete(want, p)
 			}
 		}
-	}))) {
-		t.Fatalf("next hops are remembered as %v, and are %v", w.fib.objects.all, w.kernel.hops)
+		slices.SortFunc(list, compareEdits)
+		all = all.edited(list, func(netip.Prefix, *Outcome, *Outcome) { changed-- })
+		snapshots, texts = append(snapshots, all), append(texts, explained(all))
+		got := map[netip.Prefix]*Outcome{}
+		var last netip.Prefix
+		for d := range all.All() {
+			if got[d.Prefix] = d.Outcome; last.IsValid() && comparePrefix(last, d.Prefix) >= 0 {
+				t.Fatalf("%s after %s", d.Prefix, last)
+			}
+			last = d.Prefix
+		}
+		if !maps.Equal(got, want) || all.Len() != len(want) || changed != 0 {
+			t.Fatalf("round %d: %d decisions, Len %d, want %d; %d changes not told", round, len(got), all.Len(), len(want), changed)
+		}
+		for range 100 {
+			p := nth(rnd.IntN(6000))
+			if d := all.routed(p); d.Outcome != want[p] {
+				t.Fatalf("%s: %v, want %v", p, d.Outcome, want[p])
+			}
+		}
+	}
+	for i, s := range snapshots {
+		if explained(s) != texts[i] {
+			t.Fatalf("snapshot %d was changed later", i)
+		}
+	}
+}
+
+// The next hops to look up: those of what is known and of what is new, and the routers'.
+func TestNextHops(t *testing.T) {
+	table, f := many(10)
+	text := func(routers ...Router) string { return fmt.Sprint(table.NextHops(routers)) }
+	if got, want := text(Router{"uplink0", ip("10.0.1.254")}), "[10.0.1.1 10.0.1.254 10.0.2.13 10.0.2.14]"; got != want {
+		t.Errorf("before a plan: %s, want %s", got, want)
+	}
+	table.Plan(f)
+	if got, want := text(), "[10.0.1.1 10.0.2.13 10.0.2.14]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	table.Learn(rib.Update{Whole: true, Entries: []rib.Entry{{Prefix: nth(1), Paths: table.all.learned(nth(1)).alike.paths}}})
+	table.Plan(f)
+	if got, want := text(), "[10.0.1.1 10.0.2.14]"; got != want {
+		t.Errorf("after gw-c's prefixes are gone: %s, want %s", got, want)
 	}
 }

@@ -13,16 +13,57 @@ import (
 	"time"
 
 	"netd/netd/internal/ownnet"
+	"netd/netd/internal/rib"
 	"netd/netd/internal/route"
 	"netd/netd/internal/rtnl"
 )
 
 // TestRatios is make bench's: filling the FIB against ip -batch, and a lost next
-// hop against rewriting its routes, interleaved. It asserts no time.
+// hop against rewriting its routes, interleaved; and what a change takes of a whole
+// comparison. It asserts no time.
 func TestRatios(t *testing.T) {
 	for _, n := range []int{100, 50_000, 100_000} {
 		t.Run(strconv.Itoa(n), func(t *testing.T) { ratios(t, n) })
+		t.Run(strconv.Itoa(n)+" by delta", func(t *testing.T) { deltas(t, n) })
 	}
+}
+
+// deltas measures rounds of plan and Apply.
+func deltas(t *testing.T, n int) {
+	ownnet.Run(t, func(t *testing.T) {
+		c := box(t)
+		table, f := fabric(n)
+		fib := route.NewFIB(c)
+		round := func() float64 {
+			begin := time.Now()
+			if _, err := fib.Apply(table.Plan(f), route.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(begin).Seconds() * 1000
+		}
+		fill := round()
+		took := map[string][]float64{}
+		for i := range 5 {
+			note := func(what string) { took[what] = append(took[what], round()) }
+			f.Pods = append(slices.Clip(f.Pods), route.LocalPod{Name: "web", Address: nth(n + i).Addr(), Link: "pod1"})
+			note("pod")
+			table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(2*n + i), Paths: byToR()}}})
+			note("prefix")
+			f.Down = []route.Lost{{Peer: "tor1", Address: ip("10.0.1.1"), Why: "BFD"}}
+			note("lost")
+			f.Down = nil
+			note("back")
+			fib.Distrust()
+			note("whole")
+		}
+		median := func(what string) float64 {
+			slices.Sort(took[what])
+			return took[what][len(took[what])/2]
+		}
+		t.Logf("%d prefixes: filled in %.0f ms; a round for one more pod %.2f ms, for one more prefix %.2f ms, for a lost next hop %.2f ms, for one that is back %.2f ms, for a whole comparison with the kernel %.0f ms",
+			n, fill, median("pod"), median("prefix"), median("lost"), median("back"), median("whole"))
+		t.Logf("median: one more pod takes %.4f× of a whole comparison, a lost next hop %.4f×", median("pod")/median("whole"), median("lost")/median("whole"))
+	})
 }
 
 func ratios(t *testing.T, n int) {

@@ -109,8 +109,13 @@ func (t *Table) Plan(f Facts) Delta {
 	if !admits {
 		edits = append(edits, t.admitAgain()...)
 	}
-	edits = append(edits, t.learnedEdits()...)
+	if learned := t.learnedEdits(); len(edits) == 0 {
+		edits = learned
+	} else {
+		edits = append(edits, learned...)
+	}
 	edits = append(edits, t.defaultEdits(edits)...)
+	changed.most = max(chunkMost, (t.all.length+len(edits))/muchOf)
 	if len(edits) > 0 {
 		// Of two edits of one place the later counts.
 		slices.SortStableFunc(edits, compareEdits)
@@ -123,7 +128,7 @@ func (t *Table) Plan(f Facts) Delta {
 		t.all = d.was // Nothing differs.
 	}
 	d.now = t.all
-	if d.much = len(changed.prefixes) > chunkMost && len(changed.prefixes) > t.all.length/muchOf; !d.much {
+	if d.much = len(changed.prefixes) > changed.most; !d.much {
 		d.prefixes = changed.decisions()
 	}
 	return d
@@ -168,9 +173,7 @@ func (t *Table) learnedEdits() (edits []edit) {
 	if len(t.news) == 0 && !t.whole {
 		return nil
 	}
-	news := slices.Clone(t.news)
-	slices.SortStableFunc(news, func(a, b rib.Entry) int { return comparePrefix(a.Prefix, b.Prefix) })
-	news = lastOfEach(news, func(a, b rib.Entry) bool { return a.Prefix == b.Prefix })
+	news := ordered(t.news)
 	edits = make([]edit, 0, len(news))
 	for _, e := range news {
 		now := edit{e.Prefix, learnedLayer, nil}
@@ -191,6 +194,21 @@ func (t *Table) learnedEdits() (edits []edit) {
 		}
 	}
 	return edits
+}
+
+// ordered are entries in order of prefixes, the last of each.
+func ordered(news []rib.Entry) []rib.Entry {
+	order := func(a, b rib.Entry) int { return comparePrefix(a.Prefix, b.Prefix) }
+	done := true
+	for i := 1; i < len(news) && done; i++ {
+		done = order(news[i-1], news[i]) < 0
+	}
+	if done {
+		return news
+	}
+	news = slices.Clone(news)
+	slices.SortStableFunc(news, order)
+	return lastOfEach(news, func(a, b rib.Entry) bool { return a.Prefix == b.Prefix })
 }
 
 // defaultEdits see to it that a default route is decided where there are routers only,
@@ -252,10 +270,13 @@ func (t *Table) countHops(o *Outcome, by int) {
 type changes struct {
 	table    *Table
 	prefixes []netip.Prefix
+	most     int // more of them are not of interest
 }
 
 func (c *changes) note(p netip.Prefix, was, now *Outcome) {
-	c.prefixes = append(c.prefixes, p)
+	if len(c.prefixes) <= c.most {
+		c.prefixes = append(c.prefixes, p)
+	}
 	if was != nil {
 		if was.uses--; was.uses == 0 {
 			c.table.unused = append(c.table.unused, was)
