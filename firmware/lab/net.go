@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 	"netd/firmware/lab/patience"
 )
 
-// namePrefix begins the name of every namespace of a lab: netdlab<pid>x<n>-<host>.
+// namePrefix begins the name of every namespace of a lab: netdlab<pid>x<its folder>-<host>.
 const namePrefix = "netdlab"
 
 // Net is a set of hosts. Its methods may be called from several goroutines.
@@ -43,8 +44,8 @@ func New(dir string) (*Net, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the lab's folder: %w", err)
 	}
-	existing, _ := filepath.Glob(fmt.Sprintf("/run/netns/%s%dx*", namePrefix, os.Getpid()))
-	return &Net{Dir: dir, id: fmt.Sprintf("%s%dx%d", namePrefix, os.Getpid(), len(existing))}, nil
+	// One process may have several labs at once, each in a folder of its own.
+	return &Net{Dir: dir, id: fmt.Sprintf("%s%dx%x", namePrefix, os.Getpid(), crc32.ChecksumIEEE([]byte(dir)))}, nil
 }
 
 // sweepLeftovers removes the namespaces of labs whose process is gone.
