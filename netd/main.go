@@ -18,6 +18,7 @@ import (
 	"netd/firmware/boot"
 	"netd/netd/internal/bfd"
 	"netd/netd/internal/bgp"
+	"netd/netd/internal/bgp/child"
 	"netd/netd/internal/cli"
 	"netd/netd/internal/daemon"
 )
@@ -43,7 +44,7 @@ func run(args []string) int {
 	case "run":
 		err = runAgent(ctx, rest)
 	case "bgp":
-		err = runChild(role, rest, func(socket string) error { return bgp.Serve(ctx, socket, os.Stderr) })
+		err = runChild(role, rest, func(socket string) error { return child.Serve(ctx, socket, os.Stderr) })
 	case "bfd":
 		err = runChild(role, rest, func(socket string) error { return bfd.Serve(ctx, socket) })
 	case "containerd":

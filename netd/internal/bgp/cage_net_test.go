@@ -22,7 +22,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/cage"
+	"netd/netd/internal/filter"
 	"netd/netd/internal/ownnet"
 )
 
@@ -91,7 +93,7 @@ func TestSpeakerInItsCage(t *testing.T) {
 		})
 		bird(t)
 		ownnet.Within(t, time.Minute, "the route of the ToR", func() error {
-			stream, err := client.ListPath(t.Context(), &api.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: ipv4()})
+			stream, err := client.ListPath(t.Context(), &api.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: gobgp.APIFamily(filter.IPv4)})
 			if err == nil {
 				_, err = stream.Recv()
 			}

@@ -2,12 +2,11 @@ package bgp
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"strconv"
-	"strings"
+
+	"netd/netd/internal/bgp/wire"
 )
 
 // changes is what is to be read again. Speaker.mu guards it.
@@ -41,23 +40,16 @@ func (c *changes) count(a netip.Addr, announced, has uint64) { c.counted[a], c.h
 
 // note takes in one line of the speaker's hints.
 func (c *changes) note(line string) error {
-	switch kind, rest, _ := strings.Cut(line, " "); kind {
-	case hintAll:
+	hint, err := wire.ParseHint(line)
+	switch {
+	case err != nil:
+		return err
+	case hint.All:
 		c.all = true
-	case hintPeer:
-		address, count, _ := strings.Cut(rest, " ")
-		a, errA := netip.ParseAddr(address)
-		n, errN := strconv.ParseUint(count, 10, 64)
-		if err := errors.Join(errA, errN); err != nil {
-			return fmt.Errorf("hint %q: %w", line, err)
-		}
-		c.announced[a] = max(n, c.announced[a])
+	case hint.Peer.IsValid():
+		c.announced[hint.Peer] = max(hint.Announced, c.announced[hint.Peer])
 	default:
-		p, err := netip.ParsePrefix(line)
-		if err != nil {
-			return fmt.Errorf("hint %q: %w", line, err)
-		}
-		if c.prefixes[p] = struct{}{}; len(c.prefixes) > mostHints {
+		if c.prefixes[hint.Prefix] = struct{}{}; len(c.prefixes) > mostHints {
 			c.all, c.prefixes = true, map[netip.Prefix]struct{}{}
 		}
 	}

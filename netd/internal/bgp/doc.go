@@ -1,19 +1,18 @@
-// Package bgp is the BGP speaker, in two halves.
+// Package bgp is the agent's half of the BGP speaker, which is GoBGP in a process of
+// its own (package child).
 //
-// Serve is the role `netd bgp`: GoBGP v4 in a process of its own, with its own
-// uid, no capability but the port's, and nothing to lose. GoBGP recovers no
-// panic, so what a peer can break must not be the agent.
-//
-// Speaker is the agent's half: it starts that process, tells it what to do over
-// GoBGP's own gRPC API on a unix socket, starts it again when it dies, and takes
-// Snapshots of what it knows. While it is away the routes stay; it comes back
-// with graceful restart (RFC 4724). A pipe from the process says which prefixes to
-// read again (hints.go); limits of prefixes are the agent's to watch (limit.go).
+// Speaker starts that process, tells it what to do over GoBGP's own gRPC API on a unix
+// socket, starts it again when it dies, and takes Snapshots of what it knows. While it
+// is away the routes stay; it comes back with graceful restart (RFC 4724). A pipe from
+// the process says which prefixes to read again (changes.go); limits of prefixes are
+// the agent's to watch (limit.go). What is said in GoBGP's words package gobgp
+// translates, the rest is package wire's.
 //
 // What a peer may tell us is what its import filters accept, then prefixes of the
 // pools, and from ToRs the default route. What we tell is what we originate, but for
 // what its export filters refuse; nothing learned, unless it is reflected. Package
 // filter has the rules; GoBGP carries them out.
 //
-// It owns osrg/gobgp; nothing else imports it. Package daemon is the caller.
+// It and the packages below it own osrg/gobgp; nothing else imports it. Package daemon
+// is the caller.
 package bgp

@@ -10,6 +10,7 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 	"google.golang.org/grpc"
 
+	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/filter"
 )
 
@@ -33,7 +34,7 @@ func (s *Speaker) Explain(ctx context.Context, p netip.Prefix) (received, told [
 	}
 	client, own, sent := l.client, l.own, slices.Clone(l.sent)
 	s.mu.Unlock()
-	all := c.neighbors(own)
+	all := c.Neighbors(own)
 	var sessions []*api.Peer
 	err = receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
 		return client.ListPeer(ctx, &api.ListPeerRequest{})
@@ -46,17 +47,17 @@ func (s *Speaker) Explain(ctx context.Context, p netip.Prefix) (received, told [
 		if err != nil {
 			continue
 		}
-		name, in, with, ok := c.who(a)
+		name, in, with, ok := c.Who(a)
 		if !ok {
 			continue
 		}
-		steps := find(all, a)
+		steps := gobgp.Find(all, a)
 		list, err := covering(ctx, client, a, p)
 		if err != nil {
 			return nil, nil, fmt.Errorf("list what %s has told: %w", name, err)
 		}
 		for _, f := range list {
-			f.Peer, f.Outcome = name, filter.Evaluate(steps.imports, f.Path)
+			f.Peer, f.Outcome = name, filter.Evaluate(steps.Imports, f.Path)
 			received = append(received, f)
 		}
 		if session.GetState().GetSessionState() != api.PeerState_SESSION_STATE_ESTABLISHED {
@@ -64,8 +65,8 @@ func (s *Speaker) Explain(ctx context.Context, p netip.Prefix) (received, told [
 		}
 		for _, o := range sent {
 			if o.Prefix.Overlaps(p) {
-				path := o.facts(c.filterPeer(configured(name, in), with))
-				told = append(told, Filtered{Peer: name, Path: path, Outcome: filter.Evaluate(steps.exports, path)})
+				path := o.Facts(c.FilterPeer(gobgp.Configured(name, in), with))
+				told = append(told, Filtered{Peer: name, Path: path, Outcome: filter.Evaluate(steps.Exports, path)})
 			}
 		}
 	}
@@ -83,7 +84,7 @@ func covering(ctx context.Context, client api.GoBgpServiceClient, peer netip.Add
 	var list []Filtered
 	err := receive(func() (grpc.ServerStreamingClient[api.ListPathResponse], error) {
 		return client.ListPath(ctx, &api.ListPathRequest{
-			TableType: api.TableType_TABLE_TYPE_ADJ_IN, Name: peer.String(), Family: apiFamily(filter.FamilyOf(p)),
+			TableType: api.TableType_TABLE_TYPE_ADJ_IN, Name: peer.String(), Family: gobgp.APIFamily(filter.FamilyOf(p)),
 			Prefixes: []*api.TableLookupPrefix{{Prefix: p.Masked().String(), Type: api.TableLookupPrefix_TYPE_SHORTER}},
 		})
 	}, func(r *api.ListPathResponse) {
@@ -96,21 +97,8 @@ func covering(ctx context.Context, client api.GoBgpServiceClient, peer netip.Add
 			if path.GetIsFromExternal() {
 				from = filter.ByEBGP
 			}
-			list = append(list, Filtered{NextHop: nextHop(hops(path), path.GetIsFromExternal(), peer), Path: facts(prefix, from, path.GetPattrs())})
+			list = append(list, Filtered{NextHop: gobgp.NextHop(gobgp.Hops(path), path.GetIsFromExternal(), peer), Path: gobgp.Facts(prefix, from, path.GetPattrs())})
 		}
 	})
 	return list, err
-}
-
-// hops are the next hops that a path names.
-func hops(p *api.Path) []netip.Addr {
-	var all []netip.Addr
-	for _, a := range p.GetPattrs() {
-		for _, text := range append(a.GetMpReach().GetNextHops(), a.GetNextHop().GetNextHop()) {
-			if hop, err := netip.ParseAddr(text); err == nil {
-				all = append(all, hop)
-			}
-		}
-	}
-	return all
 }

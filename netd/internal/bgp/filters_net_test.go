@@ -452,7 +452,7 @@ func (s *site) otherRules(t *testing.T, c Config, bird *lab.Bird, frr *lab.FRR, 
 	t.Helper()
 	all := filter.Rule{Name: "other/all", Match: filter.Match{Family: filter.IPv4}, Set: filter.Set{MED: number(99)}}
 	none := filter.Rule{Name: "other/none", Match: filter.Match{MinLength: 1}, Verdict: filter.Reject}
-	c = c.clone()
+	c = c.Clone()
 	for i := range c.Peers {
 		c.Peers[i].Import, c.Peers[i].Export = []filter.Rule{all}, []filter.Rule{all}
 		if c.Peers[i].Name == "frr" {

@@ -8,6 +8,9 @@ import (
 
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
+
+	"netd/netd/internal/bgp/gobgp"
+	"netd/netd/internal/bgp/wire"
 )
 
 // checkLearned holds what is true of any paths.
@@ -18,7 +21,7 @@ func checkLearned(t *testing.T, paths []Path) {
 		if !p.Prefix.IsValid() || !p.NextHop.IsValid() || p.NextHop.Is4In6() {
 			t.Errorf("path %d: %+v", i, p)
 		}
-		if !unicast(p.NextHop) && p.NextHop.Zone() == "" {
+		if !gobgp.Unicast(p.NextHop) && p.NextHop.Zone() == "" {
 			t.Errorf("path %d: next hop %s", i, p.NextHop)
 		}
 		if p.Rank < last || p.Rank > i {
@@ -30,23 +33,22 @@ func checkLearned(t *testing.T, paths []Path) {
 
 // FuzzAnswer: whatever the speaker answers is understood or refused.
 func FuzzAnswer(f *testing.F) {
-	w := answerWriter{numbers: map[string]int{}}
-	w.prefix(pfx("10.64.3.0/26"), []*apiutil.Path{
+	some := map[netip.Prefix][]*apiutil.Path{pfx("10.64.3.0/26"): {
 		{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001}, []uint32{65101})}},
-		{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::ffff:10.0.1.1", "fe80::1"), med(7), community(llgrStale)}},
-	})
-	f.Add(w.chunk)
-	w.prefix(pfx("2001:db8:64::/64"), []*apiutil.Path{
+		{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::ffff:10.0.1.1", "fe80::1"), med(7), community(gobgp.LLGRStale)}},
+	}}
+	f.Add(answerOf(some))
+	some[pfx("2001:db8:64::/64")] = []*apiutil.Path{
 		{PeerAddress: ip("fe80::1%uplink0"), Attrs: []bgp.PathAttributeInterface{mpReach("2001:db8::1", "fe80::1")}},
-	})
-	f.Add(w.chunk)
-	f.Add([]byte{recordPrefix, 5, 10, 64, 3, 0, 26, 1, 7})
-	f.Add([]byte{recordReport, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0xf})
+	}
+	f.Add(answerOf(some))
+	f.Add([]byte{2, 5, 10, 64, 3, 0, 26, 1, 7})
+	f.Add([]byte{1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0xf})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := answerReader{name: func(netip.Addr) string { return "tor1" }}
-		_ = r.read(b, func(p netip.Prefix, told []*known) {
-			if learned(p, told); !p.IsValid() {
-				t.Errorf("prefix %s", p)
+		var r wire.Reader
+		_ = r.Read(b, func(told wire.Told) {
+			if learned(told.Prefix, told.Reports, func(netip.Addr) string { return "tor1" }); !told.Prefix.IsValid() {
+				t.Errorf("prefix %s", told.Prefix)
 			}
 		})
 	})

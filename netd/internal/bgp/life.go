@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/filter"
 )
 
@@ -30,7 +31,7 @@ type life struct {
 
 	config     Config // that is in force, but for what is postponed
 	postponed  bool   // a change that waits for the end of a session
-	filters    *filters
+	filters    *gobgp.Filters
 	generation int // of filters
 	peers      map[netip.Addr]*api.Peer
 	ranges     map[string]rangeOf
@@ -67,10 +68,10 @@ func newLife(client api.GoBgpServiceClient, restarting bool) *life {
 // peers: one that gets our End-of-RIB without it would drop what it kept over our
 // restart.
 func (l *life) begin(ctx context.Context, c Config, originate []Origin) error {
-	if err := c.start(ctx, l.client, l.restarting); err != nil {
+	if err := c.Start(ctx, l.client, l.restarting); err != nil {
 		return err
 	}
-	l.own = ownRanges(originate)
+	l.own = gobgp.OwnRanges(originate)
 	if err := l.filter(ctx, c); err != nil {
 		return err
 	}
@@ -99,24 +100,24 @@ func (l *life) configure(ctx context.Context, c Config) error {
 // filter exchanges the filters if they differ, and has those sessions' paths filtered
 // again whose steps are not what they were: GoBGP does not do that by itself.
 func (l *life) filter(ctx context.Context, c Config) error {
-	all := c.neighbors(l.own)
-	if l.filters != nil && c.filters(l.filters.generation, all).equal(*l.filters) {
+	all := c.Neighbors(l.own)
+	if l.filters != nil && c.Filters(l.filters.Generation, all).Equal(*l.filters) {
 		return nil
 	}
 	l.generation++
-	now := c.filters("-"+strconv.Itoa(l.generation), all)
+	now := c.Filters("-"+strconv.Itoa(l.generation), all)
 	was := l.filters
-	if err := assign(ctx, l.client, was, now); err != nil {
+	if err := gobgp.Assign(ctx, l.client, was, now); err != nil {
 		return err
 	}
 	if l.filters = &now; was == nil {
 		return nil
 	}
 	l.changes.all = true // GoBGP tells in no event what other filters make of what is known.
-	return l.filterAgain(ctx, was.all, all)
+	return l.filterAgain(ctx, was.All, all)
 }
 
-func (l *life) filterAgain(ctx context.Context, before, after []neighbors) error {
+func (l *life) filterAgain(ctx context.Context, before, after []gobgp.Neighbors) error {
 	var errs []error
 	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
 		return l.client.ListPeer(ctx, &api.ListPeerRequest{})
@@ -126,10 +127,10 @@ func (l *life) filterAgain(ctx context.Context, before, after []neighbors) error
 		if err != nil {
 			return
 		}
-		was, is := find(before, a), find(after, a)
+		was, is := gobgp.Find(before, a), gobgp.Find(after, a)
 		for direction, same := range map[api.ResetPeerRequest_Direction]bool{
-			api.ResetPeerRequest_DIRECTION_IN:  reflect.DeepEqual(was.imports, is.imports),
-			api.ResetPeerRequest_DIRECTION_OUT: reflect.DeepEqual(was.exports, is.exports),
+			api.ResetPeerRequest_DIRECTION_IN:  reflect.DeepEqual(was.Imports, is.Imports),
+			api.ResetPeerRequest_DIRECTION_OUT: reflect.DeepEqual(was.Exports, is.Exports),
 		} {
 			if same {
 				continue
@@ -147,7 +148,7 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(l.ranges)) {
 		i := slices.IndexFunc(c.Ranges, func(r Range) bool { return r.Name == name })
-		if i < 0 || c.Ranges[i].Prefix != l.ranges[name].prefix || !proto.Equal(c.group(c.Ranges[i], false), l.ranges[name].group) {
+		if i < 0 || c.Ranges[i].Prefix != l.ranges[name].prefix || !proto.Equal(c.APIGroup(c.Ranges[i], false), l.ranges[name].group) {
 			errs = append(errs, l.removeRange(ctx, name))
 		}
 	}
@@ -157,12 +158,12 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 		}
 	}
 	for _, p := range c.Peers {
-		if err := l.setPeer(ctx, c.peer(p, false), p); err != nil {
+		if err := l.setPeer(ctx, c.APIPeer(p, false), p); err != nil {
 			errs = append(errs, fmt.Errorf("%w: peer %s (%s): %s", ErrConfig, p.Name, p.Address, status.Convert(err).Message()))
 		}
 	}
 	for _, r := range c.Ranges {
-		if err := l.setRange(ctx, c.group(r, false), r); err != nil {
+		if err := l.setRange(ctx, c.APIGroup(r, false), r); err != nil {
 			errs = append(errs, fmt.Errorf("%w: peers of range %s (%s): %s", ErrConfig, r.Name, r.Prefix, status.Convert(err).Message()))
 		}
 	}
@@ -170,7 +171,7 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 		return err
 	}
 	l.config = c
-	l.postponed = slices.ContainsFunc(c.Peers, func(p Peer) bool { return l.postpone(c.peer(p, false), p.Address) })
+	l.postponed = slices.ContainsFunc(c.Peers, func(p Peer) bool { return l.postpone(c.APIPeer(p, false), p.Address) })
 	return nil
 }
 
@@ -195,7 +196,7 @@ func (l *life) setPeer(ctx context.Context, want *api.Peer, p Peer) error {
 	case have == nil:
 		return l.addPeer(ctx, want, p.Address)
 	case proto.Equal(have, want):
-		if _, _, session, _ := l.config.who(p.Address); session.MaxPrefixes != p.MaxPrefixes {
+		if _, _, session, _ := l.config.Who(p.Address); session.MaxPrefixes != p.MaxPrefixes {
 			return l.retry(ctx, p.Address)
 		}
 		return nil
@@ -324,23 +325,23 @@ func (l *life) originate(ctx context.Context, origins []Origin) error {
 		if slices.ContainsFunc(origins, func(p Origin) bool { return p.Prefix == o.Prefix }) {
 			continue
 		}
-		path := o.path()
+		path := o.APIPath()
 		if _, err := l.client.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: path.Family, Path: path}); err != nil {
 			return fmt.Errorf("withdraw %s: %w", o.Prefix, err)
 		}
-		l.sent = slices.DeleteFunc(l.sent, o.equal)
+		l.sent = slices.DeleteFunc(l.sent, o.Equal)
 	}
-	if own := ownRanges(origins); !slices.Equal(own, l.own) {
+	if own := gobgp.OwnRanges(origins); !slices.Equal(own, l.own) {
 		l.own = own
 		if err := l.filter(ctx, l.config); err != nil {
 			return err
 		}
 	}
 	for _, o := range origins {
-		if slices.ContainsFunc(l.sent, o.equal) {
+		if slices.ContainsFunc(l.sent, o.Equal) {
 			continue
 		}
-		if _, err := l.client.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: o.path()}); err != nil {
+		if _, err := l.client.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: o.APIPath()}); err != nil {
 			return fmt.Errorf("originate %s: %w", o.Prefix, err)
 		}
 		l.sent = append(slices.DeleteFunc(l.sent, func(p Origin) bool { return p.Prefix == o.Prefix }), o)

@@ -10,6 +10,8 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+
+	"netd/netd/internal/bgp/gobgp"
 )
 
 // GoBGP holds a peer to its limit of prefixes by walking over all that the peer has
@@ -44,7 +46,7 @@ func (s *Speaker) limitAll(ctx context.Context, l *life) error {
 // suspect wakes limitAll if a peer may have told too much.
 func (l *life) suspect(c Config) {
 	for a := range l.changes.announced {
-		if _, _, session, ok := c.who(a); ok && session.exceeded(l.changes.mayHave(a)) {
+		if _, _, session, ok := c.Who(a); ok && session.Exceeds(l.changes.mayHave(a)) {
 			select {
 			case l.suspects <- struct{}{}:
 			default:
@@ -54,18 +56,16 @@ func (l *life) suspect(c Config) {
 	}
 }
 
-func (s Session) exceeded(n uint64) bool { return s.MaxPrefixes > 0 && n > uint64(s.MaxPrefixes) }
-
 // limit counts those that may have told too much.
 func (l *life) limit(ctx context.Context, c Config) error {
 	var errs []error
 	for a, announced := range l.changes.announced {
-		_, _, session, ok := c.who(a)
-		if !ok || !session.exceeded(l.changes.mayHave(a)) {
+		_, _, session, ok := c.Who(a)
+		if !ok || !session.Exceeds(l.changes.mayHave(a)) {
 			continue
 		}
 		has, err := l.countPrefixes(ctx, a)
-		if err == nil && session.exceeded(has) {
+		if err == nil && session.Exceeds(has) {
 			err = l.tooMany(ctx, a, session)
 		}
 		if l.changes.count(a, announced, min(has, uint64(session.MaxPrefixes))); err != nil {
@@ -87,11 +87,11 @@ func (l *life) countPrefixes(ctx context.Context, a netip.Addr) (most uint64, er
 	return most, err
 }
 
-// tooMany ends a session. To one of a range GoBGP can not give a limit of its own.
+// gobgp.TooMany ends a session. To one of a range GoBGP can not give a limit of its own.
 func (l *life) tooMany(ctx context.Context, a netip.Addr, s Session) error {
 	want, ok := l.peers[a]
 	if !ok {
-		_, err := l.client.ResetPeer(ctx, &api.ResetPeerRequest{Address: a.String(), Communication: tooMany})
+		_, err := l.client.ResetPeer(ctx, &api.ResetPeerRequest{Address: a.String(), Communication: gobgp.TooMany})
 		return err
 	}
 	want = proto.CloneOf(want)
@@ -105,10 +105,10 @@ func (l *life) tooMany(ctx context.Context, a netip.Addr, s Session) error {
 // limited says what becomes of a session that max-prefixes has ended, and sees to
 // it that it is tried again.
 func (s *Speaker) limited(ctx context.Context, l *life, c Config, a netip.Addr) string {
-	_, _, session, _ := c.who(a)
+	_, _, session, _ := c.Who(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.losses[a.String()] = tooMany
+	s.losses[a.String()] = gobgp.TooMany
 	at, known := l.retries[a]
 	if !known {
 		at = time.Now().Add(session.RestartAfter)
@@ -118,9 +118,9 @@ func (s *Speaker) limited(ctx context.Context, l *life, c Config, a netip.Addr) 
 		}
 	}
 	if session.RestartAfter == 0 {
-		return tooMany
+		return gobgp.TooMany
 	}
-	return untilRetry(at)
+	return gobgp.UntilRetry(at)
 }
 
 // retry tries a limited session again, if it still waits for that.

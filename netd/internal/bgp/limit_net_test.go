@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"netd/firmware/bench/feed"
+	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/ownnet"
 )
 
@@ -45,7 +46,7 @@ func TestPrefixesAreCounted(t *testing.T) {
 				return nil
 			})
 			s.counts(t, func(state PeerState, paths int) bool {
-				return !state.Established() && strings.HasPrefix(state.Reason, tooMany+"; tried again at ") && paths == 0
+				return !state.Established() && strings.HasPrefix(state.Reason, gobgp.TooMany+"; tried again at ") && paths == 0
 			})
 		}
 		// Who has withdrawn enough may tell again.

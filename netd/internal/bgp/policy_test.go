@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"netd/firmware/lab/patience"
+	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/filter"
 )
 
@@ -56,7 +56,7 @@ type couple struct {
 	run    *life
 
 	accepted, refused, changed int
-	chains                     neighbors
+	chains                     gobgp.Neighbors
 }
 
 func freePort(t *testing.T) uint32 {
@@ -85,10 +85,10 @@ func newCouple(t *testing.T, peerAS uint32) *couple {
 	c.run = newLife(c.a, false)
 	c.filter(nil, nil)
 	families := []*api.AfiSafi{
-		{Config: &api.AfiSafiConfig{Family: apiFamily(filter.IPv4), Enabled: true}}, {Config: &api.AfiSafiConfig{Family: apiFamily(filter.IPv6), Enabled: true}},
+		{Config: &api.AfiSafiConfig{Family: gobgp.APIFamily(filter.IPv4), Enabled: true}}, {Config: &api.AfiSafiConfig{Family: gobgp.APIFamily(filter.IPv6), Enabled: true}},
 	}
 	for client, p := range map[api.GoBgpServiceClient]*api.Peer{
-		c.a: {Conf: &api.PeerConf{NeighborAddress: "127.0.0.2", PeerAsn: peerAS, AllowOwnAsn: anyOwnAS}, Transport: &api.Transport{PassiveMode: true, LocalAddress: "127.0.0.1"}},
+		c.a: {Conf: &api.PeerConf{NeighborAddress: "127.0.0.2", PeerAsn: peerAS, AllowOwnAsn: 255}, Transport: &api.Transport{PassiveMode: true, LocalAddress: "127.0.0.1"}},
 		c.b: {Conf: &api.PeerConf{NeighborAddress: "127.0.0.1", PeerAsn: 65101}, Transport: &api.Transport{LocalAddress: "127.0.0.2", RemotePort: port}},
 	} {
 		p.AfiSafis = families
@@ -107,13 +107,13 @@ func (c *couple) filter(imports, exports []filter.Rule) {
 	if err := c.run.filter(c.t.Context(), c.config); err != nil {
 		c.t.Fatal(err)
 	}
-	c.chains = c.run.filters.all[0]
+	c.chains = c.run.filters.All[0]
 }
 
 func announce(t *testing.T, client api.GoBgpServiceClient, p filter.Path) {
 	t.Helper()
 	nlri := &api.IPAddressPrefix{Prefix: p.Prefix.Addr().String(), PrefixLen: uint32(p.Prefix.Bits())}
-	path := &api.Path{Family: apiFamily(filter.FamilyOf(p.Prefix)), Nlri: &api.NLRI{Nlri: &api.NLRI_Prefix{Prefix: nlri}}}
+	path := &api.Path{Family: gobgp.APIFamily(filter.FamilyOf(p.Prefix)), Nlri: &api.NLRI{Nlri: &api.NLRI_Prefix{Prefix: nlri}}}
 	hop := "0.0.0.0"
 	if p.Prefix.Addr().Is6() {
 		hop = "::ffff:127.0.0.2"
@@ -136,7 +136,7 @@ func announce(t *testing.T, client api.GoBgpServiceClient, p filter.Path) {
 	if p.LocalPref != 0 {
 		path.Pattrs = append(path.Pattrs, &api.Attribute{Attr: &api.Attribute_LocalPref{LocalPref: &api.LocalPrefAttribute{LocalPref: p.LocalPref}}})
 	}
-	path.Pattrs = append(path.Pattrs, communityAttributes(p.Communities, p.Large)...)
+	path.Pattrs = append(path.Pattrs, gobgp.CommunityAttributes(p.Communities, p.Large)...)
 	if _, err := client.AddPath(t.Context(), &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: path}); err != nil {
 		t.Fatal(err)
 	}
@@ -148,12 +148,12 @@ func list(t *testing.T, client api.GoBgpServiceClient, table api.TableType, peer
 	all := map[netip.Prefix]filter.Path{}
 	for _, f := range []filter.Family{filter.IPv4, filter.IPv6} {
 		err := receive(func() (grpc.ServerStreamingClient[api.ListPathResponse], error) {
-			return client.ListPath(t.Context(), &api.ListPathRequest{TableType: table, Name: peer, Family: apiFamily(f)})
+			return client.ListPath(t.Context(), &api.ListPathRequest{TableType: table, Name: peer, Family: gobgp.APIFamily(f)})
 		}, func(r *api.ListPathResponse) {
 			for _, p := range r.GetDestination().GetPaths() {
 				if _, err := netip.ParseAddr(p.GetNeighborIp()); err == nil {
 					prefix := pfx(r.GetDestination().GetPrefix())
-					all[prefix] = facts(prefix, from, p.GetPattrs())
+					all[prefix] = gobgp.Facts(prefix, from, p.GetPattrs())
 				}
 			}
 		})
@@ -395,7 +395,7 @@ func (c *couple) compareImports(round int, from filter.Source, rules []filter.Ru
 	within(c.t, time.Minute, func() error {
 		want := map[netip.Prefix]filter.Path{}
 		for prefix, p := range list(c.t, c.a, api.TableType_TABLE_TYPE_ADJ_IN, "127.0.0.2", from) {
-			o := filter.Evaluate(c.chains.imports, p)
+			o := filter.Evaluate(c.chains.Imports, p)
 			if o.Accepted {
 				c.accepted++
 				want[prefix] = o.Path
@@ -422,7 +422,7 @@ func (c *couple) compareExports(round int, own map[netip.Prefix]filter.Path, rul
 		if external {
 			p.ASPath = []uint32{c.config.AS}
 		}
-		if o := filter.Evaluate(c.chains.exports, p); o.Accepted {
+		if o := filter.Evaluate(c.chains.Exports, p); o.Accepted {
 			if o.Path.Source = filter.ByIBGP; external {
 				o.Path.Source, o.Path.LocalPref = filter.ByEBGP, filter.DefaultLocalPref
 			}
@@ -467,8 +467,8 @@ func (c *couple) clean() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	want := []int{len(c.run.filters.sets), 0, 0}
-	for _, p := range slices.Concat(c.run.filters.imports, c.run.filters.exports) {
+	want := []int{len(c.run.filters.Sets), 0, 0}
+	for _, p := range slices.Concat(c.run.filters.Imports, c.run.filters.Exports) {
 		want[1], want[2] = want[1]+len(p.Statements), want[2]+1
 	}
 	if diff := cmp.Diff(want, []int{sets, statements, policies}); diff != "" {
@@ -501,23 +501,5 @@ func within(t *testing.T, limit time.Duration, cond func() error) {
 			t.Fatal(err)
 		case <-time.After(20 * time.Millisecond):
 		}
-	}
-}
-
-// From peers that GoBGP can not tell apart nothing is learned.
-func TestSameAddress(t *testing.T) {
-	other := []filter.Rule{{Name: "f/x", Verdict: filter.Reject}}
-	c := Config{AS: 65101, Pools: []netip.Prefix{pfx("10.64.0.0/16")}, Peers: []Peer{
-		{Name: "tor1", Address: ip("fe80::1%uplink0"), Session: Session{AS: 65001}}, {Name: "tor2", Address: ip("fe80::1%uplink1"), Session: Session{AS: 65002}},
-		{Name: "tor3", Address: ip("fe80::3%uplink0"), Session: Session{AS: 65001, Import: other}}, {Name: "tor4", Address: ip("fe80::3%uplink1"), Session: Session{AS: 65002}},
-	}}
-	for i, want := range []bool{false, false, true, true} {
-		if got := c.clash(c.Peers[i]); strings.Contains(got, "the same address as peer") != want {
-			t.Errorf("%s: %q", c.Peers[i].Name, got)
-		}
-	}
-	all := c.neighbors(nil)
-	if len(all) != 2 || all[0].imports == nil || all[1].imports != nil || all[1].exports != nil {
-		t.Errorf("neighbours: %+v", all)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/internal/bgp/wire"
 )
 
 // startAndWait starts the process and reports its end. Both happen on one thread
@@ -45,7 +47,7 @@ func (s *Speaker) command(pipe *os.File) (*exec.Cmd, *lastWords, error) {
 	cmd := exec.Command(s.opts.Program, s.opts.Args...)
 	cmd.Stdout, cmd.Stderr = last, last
 	cmd.Dir = "/"
-	cmd.Env = []string{"GOTRACEBACK=single", hintsVariable + "=3"}
+	cmd.Env = []string{"GOTRACEBACK=single", wire.HintsVariable + "=3"}
 	cmd.ExtraFiles = []*os.File{pipe}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:     true, // Ctrl-C is for the agent, which ends the speaker in order

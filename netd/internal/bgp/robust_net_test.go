@@ -14,6 +14,8 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 
 	"netd/firmware/lab/patience"
+	"netd/netd/internal/bgp/gobgp"
+	"netd/netd/internal/filter"
 	"netd/netd/internal/ownnet"
 	"netd/netd/internal/rawbgp"
 )
@@ -68,7 +70,7 @@ func markPrefix(n int) netip.Prefix {
 // none.
 func codesOf(ctx context.Context, client api.GoBgpServiceClient, p netip.Prefix) ([]byte, error) {
 	stream, err := client.ListPath(ctx, &api.ListPathRequest{
-		TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: ipv4(), Prefixes: []*api.TableLookupPrefix{{Prefix: p.String()}}, EnableAttributeBinary: true,
+		TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: gobgp.APIFamily(filter.IPv4), Prefixes: []*api.TableLookupPrefix{{Prefix: p.String()}}, EnableAttributeBinary: true,
 	})
 	var codes []byte
 	for err == nil {

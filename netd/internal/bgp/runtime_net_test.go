@@ -15,29 +15,30 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"netd/firmware/lab"
+	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/ownnet"
 )
 
-// wire is a plain eBGP session with a ToR.
-type wire struct {
+// cable is a plain eBGP session with a ToR.
+type cable struct {
 	tor, number int // its addresses are 10.0.tor.100+number and 10.0.tor.number
 	// bird and frr are options, as in trial.
 	bird, frr string
 	prefixes  []string // that the ToR announces
 }
 
-func (w wire) own() netip.Addr    { return ip(fmt.Sprintf("10.0.%d.%d", w.tor, 100+w.number)) }
-func (w wire) theirs() netip.Addr { return ip(fmt.Sprintf("10.0.%d.%d", w.tor, w.number)) }
-func (w wire) name() string       { return fmt.Sprintf("tor%d-%d", w.tor, w.number) }
+func (w cable) own() netip.Addr    { return ip(fmt.Sprintf("10.0.%d.%d", w.tor, 100+w.number)) }
+func (w cable) theirs() netip.Addr { return ip(fmt.Sprintf("10.0.%d.%d", w.tor, w.number)) }
+func (w cable) name() string       { return fmt.Sprintf("tor%d-%d", w.tor, w.number) }
 
-func (w wire) peer() Peer {
+func (w cable) peer() Peer {
 	s := times(Session{AS: 65001})
 	s.ConnectRetry = time.Second
 	return Peer{Name: w.name(), Address: w.theirs(), Local: w.own(), Session: s}
 }
 
 // inBIRD is several sessions as a whole configuration.
-func inBIRD(wires ...wire) string {
+func inBIRD(wires ...cable) string {
 	var b strings.Builder
 	b.WriteString(birdHead + "debug protocols { states };\n")
 	for _, w := range wires {
@@ -59,7 +60,7 @@ protocol bgp to%d {
 }
 
 // inFRR is several sessions as a whole configuration.
-func inFRR(wires ...wire) string {
+func inFRR(wires ...cable) string {
 	var b strings.Builder
 	b.WriteString("log stdout informational\nrouter bgp 65001\n bgp router-id 10.0.2.1\n bgp log-neighbor-changes\n no bgp ebgp-requires-policy\n no bgp network import-check\n")
 	for _, w := range wires {
@@ -77,9 +78,9 @@ func inFRR(wires ...wire) string {
 }
 
 // torsFor starts a BIRD and an FRR for the sessions.
-func (s *site) torsFor(t *testing.T, wires ...wire) (*lab.Bird, *lab.FRR) {
+func (s *site) torsFor(t *testing.T, wires ...cable) (*lab.Bird, *lab.FRR) {
 	t.Helper()
-	byToR := map[int][]wire{}
+	byToR := map[int][]cable{}
 	for _, w := range wires {
 		s.address(t, w.tor, w.own(), w.theirs())
 		byToR[w.tor] = append(byToR[w.tor], w)
@@ -104,7 +105,7 @@ func set(t *testing.T, frr *lab.FRR, lines ...string) {
 }
 
 // since counts how often the ToR's end of a session has changed its state.
-func (w wire) since(t *testing.T, bird *lab.Bird, frr *lab.FRR) string {
+func (w cable) since(t *testing.T, bird *lab.Bird, frr *lab.FRR) string {
 	t.Helper()
 	var out string
 	var err error
@@ -146,14 +147,14 @@ func routed(snap Snapshot, name string, prefixes ...string) error {
 func TestConfigure(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		s := newSite(t)
-		var stay, change, gone, added []wire
+		var stay, change, gone, added []cable
 		for _, tor := range []int{birdToR, frrToR} {
-			stay = append(stay, wire{tor: tor, number: 10, prefixes: []string{fmt.Sprintf("10.64.%d.0/26", 10*tor), fmt.Sprintf("10.65.%d.0/26", 10*tor)}})
-			change = append(change, wire{tor: tor, number: 11})
-			gone = append(gone, wire{tor: tor, number: 12})
-			added = append(added, wire{tor: tor, number: 13})
+			stay = append(stay, cable{tor: tor, number: 10, prefixes: []string{fmt.Sprintf("10.64.%d.0/26", 10*tor), fmt.Sprintf("10.65.%d.0/26", 10*tor)}})
+			change = append(change, cable{tor: tor, number: 11})
+			gone = append(gone, cable{tor: tor, number: 12})
+			added = append(added, cable{tor: tor, number: 13})
 		}
-		wires := append(append(append(append([]wire(nil), stay...), change...), gone...), added...)
+		wires := append(append(append(append([]cable(nil), stay...), change...), gone...), added...)
 		bird, frr := s.torsFor(t, wires...)
 		c := Config{AS: 65101, RouterID: ip("10.0.1.2"), Port: 179, RestartTime: time.Minute, Pools: []netip.Prefix{pfx("10.64.0.0/16")}}
 		for _, w := range wires[:6] {
@@ -189,7 +190,7 @@ func TestConfigure(t *testing.T) {
 			t.Fatal(err)
 		}
 		change[0].bird = `password "a-secret";`
-		all := []wire{stay[0], change[0], gone[0], added[0]}
+		all := []cable{stay[0], change[0], gone[0], added[0]}
 		if err := bird.Configure(t.Context(), inBIRD(all...)); err != nil {
 			t.Fatal(err)
 		}
@@ -237,7 +238,7 @@ func TestConfigure(t *testing.T) {
 }
 
 // heard tells whether the ToR has these of our prefixes, and no others.
-func (w wire) heard(t *testing.T, bird *lab.Bird, frr *lab.FRR, prefixes ...string) error {
+func (w cable) heard(t *testing.T, bird *lab.Bird, frr *lab.FRR, prefixes ...string) error {
 	t.Helper()
 	var out string
 	var err error
@@ -268,7 +269,7 @@ func TestMaxPrefixes(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		s := newSite(t)
 		few, many := []string{"10.64.10.0/26", "10.64.11.0/26"}, []string{"10.64.10.0/26", "10.64.11.0/26", "10.64.12.0/26", "10.64.13.0/26"}
-		w, other := wire{tor: birdToR, number: 10, prefixes: many[:3]}, wire{tor: frrToR, number: 10}
+		w, other := cable{tor: birdToR, number: 10, prefixes: many[:3]}, cable{tor: frrToR, number: 10}
 		bird, _ := s.torsFor(t, w, other)
 		c := Config{AS: 65101, RouterID: ip("10.0.1.2"), Port: 179, RestartTime: time.Minute, Pools: []netip.Prefix{pfx("10.64.0.0/16")}, Peers: []Peer{w.peer(), other.peer()}}
 		c.Peers[0].MaxPrefixes, c.Peers[0].WarnPercent, c.Peers[0].RestartAfter = 3, 80, 3*time.Second
@@ -285,7 +286,7 @@ func TestMaxPrefixes(t *testing.T) {
 		}
 		s.until(t, "the session to be cut off", func(snap Snapshot) error {
 			p := snap.peer(w.name())
-			if p.State != "Idle" || !strings.HasPrefix(p.Reason, tooMany+"; tried again at ") || len(snap.from(w.name())) > 0 {
+			if p.State != "Idle" || !strings.HasPrefix(p.Reason, gobgp.TooMany+"; tried again at ") || len(snap.from(w.name())) > 0 {
 				return fmt.Errorf("%+v, %d paths", p, len(snap.from(w.name())))
 			}
 			return nil
@@ -295,7 +296,7 @@ func TestMaxPrefixes(t *testing.T) {
 			t.Fatal(err)
 		}
 		snap := s.established(t, w.name(), other.name())
-		if p := snap.peer(w.name()); p.Reason != tooMany || p.Warning != "" {
+		if p := snap.peer(w.name()); p.Reason != gobgp.TooMany || p.Warning != "" {
 			t.Errorf("back again: %+v", p)
 		}
 		// Without a time, it is tried again when it may send more.
@@ -305,7 +306,7 @@ func TestMaxPrefixes(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.until(t, "the session to be cut off for good", func(snap Snapshot) error {
-			if p := snap.peer(w.name()); p.State != "Idle" || p.Reason != tooMany {
+			if p := snap.peer(w.name()); p.State != "Idle" || p.Reason != gobgp.TooMany {
 				return fmt.Errorf("%+v", p)
 			}
 			return nil
@@ -322,7 +323,7 @@ func TestMaxPrefixes(t *testing.T) {
 func TestShutdown(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		s := newSite(t)
-		wires := []wire{{tor: birdToR, number: 10}, {tor: frrToR, number: 10}}
+		wires := []cable{{tor: birdToR, number: 10}, {tor: frrToR, number: 10}}
 		bird, frr := s.torsFor(t, wires...)
 		c := Config{AS: 65101, RouterID: ip("10.0.1.2"), Port: 179, RestartTime: time.Minute, Peers: []Peer{wires[0].peer(), wires[1].peer()}}
 		s.speak(t, c, block)
@@ -372,7 +373,7 @@ func TestShutdown(t *testing.T) {
 }
 
 // says tells whether the ToR's log has the words.
-func (w wire) says(t *testing.T, bird *lab.Bird, frr *lab.FRR, words string) error {
+func (w cable) says(t *testing.T, bird *lab.Bird, frr *lab.FRR, words string) error {
 	t.Helper()
 	p := bird.Process
 	if w.tor == frrToR {
@@ -387,7 +388,7 @@ func TestDrain(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		s := newSite(t)
 		shared := "10.64.10.0/26"
-		wires := []wire{{tor: birdToR, number: 10, prefixes: []string{shared}}, {tor: frrToR, number: 10, prefixes: []string{shared}}}
+		wires := []cable{{tor: birdToR, number: 10, prefixes: []string{shared}}, {tor: frrToR, number: 10, prefixes: []string{shared}}}
 		bird, frr := s.torsFor(t, wires...)
 		c := Config{AS: 65101, RouterID: ip("10.0.1.2"), Port: 179, RestartTime: time.Minute, Pools: []netip.Prefix{pfx("10.64.0.0/16")}, Peers: []Peer{wires[0].peer(), wires[1].peer()}}
 		s.speak(t, c, block)
@@ -436,7 +437,7 @@ func TestDrain(t *testing.T) {
 func TestRange(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		s := newSite(t)
-		wires := []wire{
+		wires := []cable{
 			{tor: birdToR, number: 10, bird: `password "a-secret";`, prefixes: []string{"10.64.10.0/26"}},
 			{tor: frrToR, number: 10, frr: "neighbor NEIGHBOUR password a-secret", prefixes: []string{"10.64.20.0/26"}},
 			{tor: birdToR, number: 11},

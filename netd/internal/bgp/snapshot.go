@@ -12,6 +12,8 @@ import (
 
 	"github.com/osrg/gobgp/v4/api"
 	"google.golang.org/grpc"
+
+	"netd/netd/internal/bgp/gobgp"
 )
 
 const (
@@ -51,7 +53,7 @@ func (s *Speaker) Snapshot(ctx context.Context) (Snapshot, error) {
 		}
 	} else {
 		before := l.states
-		if err = s.readPeers(ctx, l, config, sent, losses); !slices.EqualFunc(before, l.states, PeerState.sameLife) {
+		if err = s.readPeers(ctx, l, config, sent, losses); !slices.EqualFunc(before, l.states, sameLife) {
 			// The paths must be at least as new as the word that these are all: hints
 			// may still be on their way.
 			all = true
@@ -80,14 +82,14 @@ func (s *Speaker) readPeers(ctx context.Context, l *life, config Config, sent []
 	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
 		return l.client.ListPeer(ctx, &api.ListPeerRequest{})
 	}, func(r *api.ListPeerResponse) {
-		p, ok := config.peerState(r.Peer, sent)
+		p, ok := config.PeerState(r.Peer, sent)
 		if !ok {
 			return
 		}
 		// When both ends have just begun, GoBGP does not wait for the peer's End-of-RIB,
 		// but says that it had it.
-		p.EndOfRIB = p.EndOfRIB && !(l.kept && begins(r.Peer))
-		if limited(r.Peer.GetState()) {
+		p.EndOfRIB = p.EndOfRIB && !(l.kept && gobgp.Begins(r.Peer))
+		if gobgp.Limited(r.Peer.GetState()) {
 			p.Reason = s.limited(ctx, l, config, p.Address)
 		} else if p.Reason == "" {
 			p.Reason = losses[p.Address.String()]
@@ -105,7 +107,7 @@ func (s *Speaker) readPeers(ctx context.Context, l *life, config Config, sent []
 
 // sameLife tells whether a session has neither begun nor ended, nor told that it has
 // sent all.
-func (p PeerState) sameLife(o PeerState) bool {
+func sameLife(p, o PeerState) bool {
 	return p.Address == o.Address && p.State == o.State && p.Since.Equal(o.Since) && p.EndOfRIB == o.EndOfRIB
 }
 

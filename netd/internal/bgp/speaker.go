@@ -17,6 +17,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"netd/netd/internal/bgp/gobgp"
+	"netd/netd/internal/bgp/wire"
 )
 
 const (
@@ -32,10 +35,6 @@ const (
 	// firstPause to lastPause; a life longer than lastPause begins anew.
 	firstPause = 100 * time.Millisecond
 	lastPause  = 10 * time.Second
-	// deferral is how long a restarted speaker waits for all peers' End-of-RIB
-	// before it sends its own routes (GoBGP's default is 360 s, so that one dead
-	// peer keeps everybody waiting: kube-router #946).
-	deferral = 30 * time.Second
 )
 
 // Options of a Speaker.
@@ -69,7 +68,7 @@ type Speaker struct {
 // its start. restarting says that the routes of an earlier life are still in the
 // kernel, so peers may go on using us meanwhile.
 func New(o Options, c Config, originate []Origin, restarting bool) *Speaker {
-	return &Speaker{opts: o, config: c.clone(), originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), losses: map[string]string{}, resets: map[string]time.Time{}}
+	return &Speaker{opts: o, config: c.Clone(), originate: slices.Clone(originate), restarting: restarting, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), losses: map[string]string{}, resets: map[string]time.Time{}}
 }
 
 // Configure gives the speaker another configuration, by difference: it may be called
@@ -80,8 +79,8 @@ func (s *Speaker) Configure(ctx context.Context, c Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.config
-	s.config = c.clone()
-	if !before.same(c) {
+	s.config = c.Clone()
+	if !before.SameProcess(c) {
 		s.life = nil
 		select {
 		case s.again <- struct{}{}:
@@ -118,7 +117,7 @@ func (s *Speaker) wake() {
 }
 
 // ErrConfig marks what starting again will not mend: a port that is taken, say.
-var ErrConfig = errors.New("the speaker can not be started")
+var ErrConfig = gobgp.ErrConfig
 
 // Run keeps the speaker process running until ctx ends. A first start that the
 // process refuses (ErrConfig) ends Run; later deaths are logged and mended.
@@ -216,7 +215,7 @@ func (s *Speaker) live(ctx context.Context) error {
 func (s *Speaker) converse(ctx context.Context, hints *os.File) error {
 	conn, err := grpc.NewClient("unix://"+s.opts.Socket,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage)))
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", s.opts.Socket, err)
 	}
@@ -254,7 +253,7 @@ func (s *Speaker) converse(ctx context.Context, hints *os.File) error {
 // follow turns the events of sessions into wake-ups; those of prefixes are hear's.
 // It reads on whatever happens: GoBGP's channel of events is without bound.
 func (s *Speaker) follow(ctx context.Context, l *life) error {
-	stream, err := l.client.WatchEvent(asAgent(ctx), &api.WatchEventRequest{Peer: &api.WatchEventRequest_Peer{}})
+	stream, err := l.client.WatchEvent(wire.AsAgent(ctx), &api.WatchEventRequest{Peer: &api.WatchEventRequest_Peer{}})
 	for err == nil {
 		s.mu.Lock()
 		l.peersRead = time.Time{}
@@ -270,27 +269,18 @@ func (s *Speaker) follow(ctx context.Context, l *life) error {
 
 // noteLoss keeps why a session went down: only the event tells.
 func (s *Speaker) noteLoss(p *api.PeerState) {
-	if !isLoss(p) {
+	if !gobgp.IsLoss(p) {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if time.Since(s.resets[p.GetNeighborAddress()]) > resetEcho { // Else Reset has said why.
-		s.losses[p.GetNeighborAddress()] = disconnectReason(p)
+		s.losses[p.GetNeighborAddress()] = gobgp.DisconnectReason(p)
 	}
 }
 
 // resetEcho is how long after a Reset an event may be about that.
 const resetEcho = 2 * time.Second
-
-// isLoss tells an end from a beginning.
-func isLoss(p *api.PeerState) bool {
-	switch p.GetDisconnectReason() {
-	case api.PeerState_DISCONNECT_REASON_UNSPECIFIED, api.PeerState_DISCONNECT_REASON_IDLE_TIMER_EXPIRED:
-		return false
-	}
-	return true
-}
 
 // Originate says what we announce: all of it. It may be called again
 // at any time; while the speaker is away it is remembered.

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"netd/netd/internal/bgp/wire"
 )
 
 // read brings the table up to date: as a whole, or by the prefixes that changed.
@@ -15,54 +15,55 @@ func (l *life) read(ctx context.Context, c Config, all bool, prefixes map[netip.
 	if all {
 		begin := time.Now()
 		l.table = make(map[netip.Prefix][]Path, len(l.table))
-		for _, family := range []bgp.Family{bgp.RF_IPv4_UC, bgp.RF_IPv6_UC} {
-			if err := l.list(ctx, c, ask(family)); err != nil {
+		for _, six := range []bool{false, true} {
+			if err := l.list(ctx, c, wire.Question{IPv6: six}); err != nil {
 				return err
 			}
 		}
 		l.tableRead, l.tableCost = begin, time.Since(begin)
 		return nil
 	}
-	none4, none6 := ask(bgp.RF_IPv4_UC), ask(bgp.RF_IPv6_UC)
-	some4, some6 := none4, none6
+	some4, some6 := wire.Question{}, wire.Question{IPv6: true}
 	for p := range prefixes {
 		delete(l.table, p)
 		if p.Addr().Is4() {
-			some4 = appendValue(some4, p)
+			some4.Prefixes = append(some4.Prefixes, p)
 		} else {
-			some6 = appendValue(some6, p)
+			some6.Prefixes = append(some6.Prefixes, p)
 		}
 	}
-	if len(some4) > len(none4) {
-		if err := l.list(ctx, c, some4); err != nil {
+	for _, q := range []wire.Question{some4, some6} {
+		if len(q.Prefixes) == 0 {
+			continue
+		}
+		if err := l.list(ctx, c, q); err != nil {
 			return err
 		}
-	}
-	if len(some6) > len(none6) {
-		return l.list(ctx, c, some6)
 	}
 	return nil
 }
 
 // list reads into the table what a question asks for.
-func (l *life) list(ctx context.Context, c Config, question []byte) error {
+func (l *life) list(ctx context.Context, c Config, q wire.Question) error {
+	names := map[netip.Addr]string{{}: ""} // of our own there is none
 	name := func(a netip.Addr) string {
-		if !a.IsValid() { // our own
-			return ""
+		n, known := names[a]
+		if !known {
+			n, _, _, _ = c.Who(a)
+			names[a] = n
 		}
-		name, _, _, _ := c.who(a)
-		return name
+		return n
 	}
-	err := inquire(ctx, l.conn, question, name, func(prefix netip.Prefix, told []*known) {
-		paths := learned(prefix, told)
+	err := wire.Ask(ctx, l.conn, q, func(told wire.Told) {
+		paths := learned(told.Prefix, told.Reports, name)
 		if len(paths) == 0 {
 			return
 		}
-		rule := c.admits(prefix)
+		rule := admits(c.Pools, told.Prefix)
 		for i := range paths {
 			paths[i].Rule = rule
 		}
-		l.table[prefix] = paths
+		l.table[told.Prefix] = paths
 	})
 	if err != nil {
 		return fmt.Errorf("list paths: %w", err)

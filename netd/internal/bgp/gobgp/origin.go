@@ -1,4 +1,4 @@
-package bgp
+package gobgp
 
 import (
 	"cmp"
@@ -31,10 +31,10 @@ func Prefixes(ps ...netip.Prefix) []Origin {
 	return list
 }
 
-func (o Origin) equal(other Origin) bool { return reflect.DeepEqual(o, other) }
+func (o Origin) Equal(other Origin) bool { return reflect.DeepEqual(o, other) }
 
-// ownRanges are what nobody else may tell us.
-func ownRanges(origins []Origin) []filter.Range {
+// OwnRanges are what nobody else may tell us.
+func OwnRanges(origins []Origin) []filter.Range {
 	var rs []filter.Range
 	for _, o := range origins {
 		if o.Whole {
@@ -49,9 +49,9 @@ func ownRanges(origins []Origin) []filter.Range {
 	return rs
 }
 
-// path is an origin as we announce it: GoBGP puts the session's own address in the
+// APIPath is an origin as we announce it: GoBGP puts the session's own address in the
 // place of the zero next hop.
-func (o Origin) path() *api.Path {
+func (o Origin) APIPath() *api.Path {
 	nlri := &api.NLRI{Nlri: &api.NLRI_Prefix{Prefix: &api.IPAddressPrefix{Prefix: o.Prefix.Addr().String(), PrefixLen: uint32(o.Prefix.Bits())}}}
 	path := &api.Path{Family: ipv4(), Nlri: nlri, Pattrs: []*api.Attribute{{Attr: &api.Attribute_Origin{Origin: &api.OriginAttribute{Origin: 0}}}}}
 	next := &api.Attribute{Attr: &api.Attribute_NextHop{NextHop: &api.NextHopAttribute{NextHop: "0.0.0.0"}}}
@@ -61,15 +61,15 @@ func (o Origin) path() *api.Path {
 			Family: ipv6(), NextHops: []string{"::"}, Nlris: []*api.NLRI{nlri},
 		}}}
 	}
-	path.Pattrs = append(append(path.Pattrs, next), communityAttributes(o.Communities, o.Large)...)
+	path.Pattrs = append(append(path.Pattrs, next), CommunityAttributes(o.Communities, o.Large)...)
 	if o.MED != nil {
 		path.Pattrs = append(path.Pattrs, &api.Attribute{Attr: &api.Attribute_MultiExitDisc{MultiExitDisc: &api.MultiExitDiscAttribute{Med: *o.MED}}})
 	}
 	return path
 }
 
-// facts is what a peer's export filters look at: our AS is in front then.
-func (o Origin) facts(p filter.Peer) filter.Path {
+// Facts is what a peer's export filters look at: our AS is in front then.
+func (o Origin) Facts(p filter.Peer) filter.Path {
 	f := filter.Path{
 		Prefix: o.Prefix, Source: filter.Own, Communities: o.Communities, Large: o.Large, MED: o.MED, LocalPref: filter.DefaultLocalPref,
 	}
@@ -79,8 +79,8 @@ func (o Origin) facts(p filter.Peer) filter.Path {
 	return f
 }
 
-// communityAttributes are the two attributes of communities, as far as there are any.
-func communityAttributes(communities []filter.Community, large []filter.LargeCommunity) []*api.Attribute {
+// CommunityAttributes are the two attributes of communities, as far as there are any.
+func CommunityAttributes(communities []filter.Community, large []filter.LargeCommunity) []*api.Attribute {
 	var list []*api.Attribute
 	if communities != nil {
 		a := &api.CommunitiesAttribute{}
@@ -99,8 +99,8 @@ func communityAttributes(communities []filter.Community, large []filter.LargeCom
 	return list
 }
 
-// facts is a path as filters see it, of attributes as GoBGP has them.
-func facts(prefix netip.Prefix, from filter.Source, attributes []*api.Attribute) filter.Path {
+// Facts is a path as filters see it, of attributes as GoBGP has them.
+func Facts(prefix netip.Prefix, from filter.Source, attributes []*api.Attribute) filter.Path {
 	p := filter.Path{Prefix: prefix, Source: from, LocalPref: filter.DefaultLocalPref}
 	for _, a := range attributes {
 		switch {

@@ -1,4 +1,4 @@
-package bgp
+package gobgp
 
 import (
 	"net/netip"
@@ -17,9 +17,9 @@ const (
 	anyOwnAS = 255
 )
 
-// peer is a session as GoBGP takes it. What GoBGP need not know is left out, so
+// APIPeer is a session as GoBGP takes it. What GoBGP need not know is left out, so
 // that a change of it leaves the session alone.
-func (c Config) peer(p Peer, restarting bool) *api.Peer {
+func (c Config) APIPeer(p Peer, restarting bool) *api.Peer {
 	peer := &api.Peer{
 		Conf: &api.PeerConf{
 			NeighborAddress: p.Address.String(), PeerAsn: p.AS, LocalAsn: c.localAS(p.Session), AuthPassword: p.Password,
@@ -41,8 +41,8 @@ func (c Config) peer(p Peer, restarting bool) *api.Peer {
 	return peer
 }
 
-// group is a range as GoBGP takes it.
-func (c Config) group(r Range, restarting bool) *api.PeerGroup {
+// APIGroup is a range as GoBGP takes it.
+func (c Config) APIGroup(r Range, restarting bool) *api.PeerGroup {
 	return &api.PeerGroup{
 		Conf: &api.PeerGroupConf{
 			PeerGroupName: r.Name, PeerAsn: r.AS, LocalAsn: c.localAS(r.Session), AuthPassword: r.Password, AllowOwnAsn: anyOwnAS,
@@ -131,8 +131,8 @@ func (c Config) afiSafis(s Session) []*api.AfiSafi {
 	return afs
 }
 
-// who finds the peer or range that a session belongs to.
-func (c Config) who(a netip.Addr) (name, in string, s Session, ok bool) {
+// Who finds the peer or range that a session belongs to.
+func (c Config) Who(a netip.Addr) (name, in string, s Session, ok bool) {
 	for _, p := range c.Peers {
 		if p.Address == a {
 			return p.Name, "", p.Session, true

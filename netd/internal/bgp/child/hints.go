@@ -1,4 +1,4 @@
-package bgp
+package child
 
 import (
 	"bufio"
@@ -13,24 +13,13 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v4/pkg/server"
-)
 
-// The speaker process tells the agent which prefixes to read again, by lines on a
-// pipe: GoBGP's own events, which have all of a path, cost as much as the path
-// itself. What is told is only a hint of what to read; the order is safe, since
-// GoBGP tells of an UPDATE while it holds what every reader of its tables waits for.
-//
-//	10.64.3.0/26       the paths of this prefix may have changed
-//	peer ADDRESS N     so many prefixes has the peer announced so far, again or new
-//	all                anything may have changed
+	"netd/netd/internal/bgp/gobgp"
+	"netd/netd/internal/bgp/wire"
+)
 
 // hintPause is the shortest time from one burst of hints to the next.
 const hintPause = 5 * time.Millisecond
-
-const (
-	hintAll  = "all"
-	hintPeer = "peer"
-)
 
 // hints are those that the agent has not been told yet.
 type hints struct {
@@ -62,7 +51,7 @@ func (h *hints) watch(ctx context.Context, s *server.BgpServer) error {
 			established[p.NeighborAddress] = p.SessionState == bgp.BGP_FSM_ESTABLISHED
 			// A peer's paths become stale, or go, when its session ends and when its
 			// restart time does.
-			if was && !established[p.NeighborAddress] || isLoss(&api.PeerState{DisconnectReason: p.DisconnectReason}) {
+			if was && !established[p.NeighborAddress] || gobgp.IsLoss(&api.PeerState{DisconnectReason: p.DisconnectReason}) {
 				h.everything()
 			}
 		},
@@ -130,15 +119,18 @@ func (h *hints) write(w *bufio.Writer) {
 	clear(h.news)
 	h.mu.Unlock()
 	// A failed write is kept by w until it is flushed.
-	for a, n := range peers {
-		_, _ = fmt.Fprintf(w, "%s %s %d\n", hintPeer, a, n)
-	}
 	var line []byte
-	for p := range prefixes {
-		line = append(p.AppendTo(line[:0]), '\n')
+	put := func(hint wire.Hint) {
+		line = hint.Append(line[:0])
 		_, _ = w.Write(line)
 	}
+	for a, n := range peers {
+		put(wire.Hint{Peer: a, Announced: n})
+	}
+	for p := range prefixes {
+		put(wire.Hint{Prefix: p})
+	}
 	if all {
-		_, _ = w.WriteString(hintAll + "\n")
+		put(wire.Hint{All: true})
 	}
 }

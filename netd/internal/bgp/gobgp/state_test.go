@@ -1,6 +1,7 @@
-package bgp
+package gobgp
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -75,8 +76,8 @@ func TestPeerState(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, ok := c.peerState(tt.p, Prefixes(pfx("10.64.1.0/26"), pfx("2001:db8:64:1::/64"), pfx("2001:db8:64:2::/64")))
-			if diff := cmp.Diff(tt.want, got, addresses()); diff != "" || ok != (tt.want.Name != "") {
+			got, ok := c.PeerState(tt.p, Prefixes(pfx("10.64.1.0/26"), pfx("2001:db8:64:1::/64"), pfx("2001:db8:64:2::/64")))
+			if diff := cmp.Diff(tt.want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || ok != (tt.want.Name != "") {
 				t.Errorf("known: %v; state (-want +got):\n%s", ok, diff)
 			}
 		})
@@ -89,33 +90,11 @@ func TestBegins(t *testing.T) {
 			{Cap: &api.Capability_RouteRefresh{}},
 			{Cap: &api.Capability_GracefulRestart{GracefulRestart: &api.GracefulRestartCapability{Flags: flags}}},
 		}}}
-		if got := begins(p); got != want {
+		if got := Begins(p); got != want {
 			t.Errorf("flags %#x: %v, want %v", flags, got, want)
 		}
 	}
-	if begins(&api.Peer{}) {
+	if Begins(&api.Peer{}) {
 		t.Error("a peer without the capability")
-	}
-}
-
-func TestSettled(t *testing.T) {
-	up := PeerState{State: "Established", EndOfRIB: true}
-	for want, snapshots := range map[bool][]Snapshot{
-		true: {
-			{}, {Peers: []PeerState{up, up}, configured: 2},
-			{Peers: []PeerState{up, {State: "Idle", Shutdown: true}, {State: "Established", EndOfRIB: true, Range: "rack-7"}}, configured: 2},
-		},
-		false: {
-			{Peers: []PeerState{up}, configured: 2},
-			{Peers: []PeerState{up, {State: "Established"}}, configured: 2},
-			{Peers: []PeerState{up, {State: "Established", EndOfRIB: true, Range: "rack-7"}}, configured: 2},
-			{Peers: []PeerState{{State: "Active", EndOfRIB: true}}, configured: 1},
-		},
-	} {
-		for _, s := range snapshots {
-			if got := s.Settled(); got != want {
-				t.Errorf("settled: %v, want %v for %+v", got, want, s)
-			}
-		}
 	}
 }

@@ -1,7 +1,6 @@
-package bgp
+package child
 
 import (
-	"context"
 	"sync/atomic"
 	"time"
 
@@ -10,17 +9,11 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/server"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"netd/netd/internal/bgp/gobgp"
+	"netd/netd/internal/bgp/wire"
 )
-
-// agentKey marks the agent's own request for events.
-const agentKey = "netd-agent"
-
-// asAgent marks a request as the agent's.
-func asAgent(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, agentKey, "1")
-}
 
 // events answers the agent's WatchEvent and ListPath in GoBGP's place; other clients get
 // GoBGP's. GoBGP leaves out why a session went down, which only its own process can
@@ -31,9 +24,8 @@ type events struct {
 }
 
 func (e *events) intercept(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	md, _ := metadata.FromIncomingContext(stream.Context())
 	events, paths := info.FullMethod == api.GoBgpService_WatchEvent_FullMethodName, info.FullMethod == api.GoBgpService_ListPath_FullMethodName
-	if !events && !paths || len(md.Get(agentKey)) == 0 {
+	if !events && !paths || !wire.FromAgent(stream.Context()) {
 		return handle(service, stream)
 	}
 	s := e.server.Load()
@@ -85,7 +77,7 @@ func (e *events) loss(s apiutil.PeerState) *api.Peer {
 		NeighborAddress: s.NeighborAddress.String(), AdminState: s.AdminState,
 		DisconnectReason: s.DisconnectReason, DisconnectMessage: s.DisconnectMessage,
 	}
-	if isLoss(p) {
+	if gobgp.IsLoss(p) {
 		if words := e.heard.take(p.NeighborAddress); words != "" {
 			p.DisconnectMessage += ": " + words
 		}

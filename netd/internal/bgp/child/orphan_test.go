@@ -1,4 +1,4 @@
-package bgp
+package child
 
 import (
 	"net/netip"
@@ -15,8 +15,8 @@ func TestOrphans(t *testing.T) {
 		return connection{descriptor, netip.MustParseAddrPort(remote)}
 	}
 	a, b := of(7, "10.0.1.1:40000"), of(8, "10.0.1.2:40000")
-	idle := map[netip.Addr]time.Duration{ip("10.0.1.1"): orphanGrace}
-	opening := map[netip.Addr]time.Duration{ip("10.0.1.1"): openGrace}
+	idle := map[netip.Addr]time.Duration{netip.MustParseAddr("10.0.1.1"): orphanGrace}
+	opening := map[netip.Addr]time.Duration{netip.MustParseAddr("10.0.1.1"): openGrace}
 	o := orphans{}
 	for i, step := range []struct {
 		at     time.Duration

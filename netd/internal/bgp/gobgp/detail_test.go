@@ -1,4 +1,4 @@
-package bgp
+package gobgp
 
 import (
 	"net/netip"
@@ -36,14 +36,14 @@ func TestDetail(t *testing.T) {
 		Capabilities: []string{"ipv4 unicast", "route refresh", "graceful restart 120s", "capability 99"},
 	}
 	same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
-	if diff := cmp.Diff(want, detail(p), same); diff != "" {
+	if diff := cmp.Diff(want, DetailOf(p), same); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if n := want.Sent(); n != 1 {
 		t.Errorf("sent %d, want 1", n)
 	}
 	p.State.SessionState = api.PeerState_SESSION_STATE_ACTIVE
-	if diff := cmp.Diff(Detail{MessagesIn: 7, MessagesOut: 5}, detail(p), same); diff != "" {
+	if diff := cmp.Diff(Detail{MessagesIn: 7, MessagesOut: 5}, DetailOf(p), same); diff != "" {
 		t.Errorf("without a session (-want +got):\n%s", diff)
 	}
 }

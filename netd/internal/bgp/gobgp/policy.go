@@ -1,4 +1,4 @@
-package bgp
+package gobgp
 
 import (
 	"cmp"
@@ -22,37 +22,37 @@ import (
 // set that is replaced has no effect. Others are built beside and assigned in one
 // operation, and then the old ones are removed (assign.go).
 
-// neighbors is a peer, or a range of them, with what its paths go through.
-type neighbors struct {
-	prefix           netip.Prefix
-	imports, exports []filter.Step
+// Neighbors is a peer, or a range of them, with what its paths go through.
+type Neighbors struct {
+	Prefix           netip.Prefix
+	Imports, Exports []filter.Step
 }
 
-// neighbors returns all of them in the order in which they are looked up: peers before
+// Neighbors returns all of them in the order in which they are looked up: peers before
 // the ranges that have them, small ranges before large ones. own are the prefixes that
 // are ours. From peers that GoBGP can not tell apart nothing is learned, nor are they
 // told anything.
-func (c Config) neighbors(own []filter.Range) []neighbors {
-	var all []neighbors
+func (c Config) Neighbors(own []filter.Range) []Neighbors {
+	var all []Neighbors
 	for _, p := range c.Peers {
 		n := c.neighbor(host(p.Address), p.Name, p.Session, own)
 		if c.clash(p) != "" {
-			n.imports, n.exports = nil, nil
+			n.Imports, n.Exports = nil, nil
 		}
-		if !slices.ContainsFunc(all, func(o neighbors) bool { return o.prefix == n.prefix }) {
+		if !slices.ContainsFunc(all, func(o Neighbors) bool { return o.Prefix == n.Prefix }) {
 			all = append(all, n)
 		}
 	}
 	for _, r := range c.Ranges {
 		all = append(all, c.neighbor(r.Prefix, r.Name, r.Session, own))
 	}
-	slices.SortStableFunc(all, func(a, b neighbors) int { return cmp.Compare(b.prefix.Bits(), a.prefix.Bits()) })
+	slices.SortStableFunc(all, func(a, b Neighbors) int { return cmp.Compare(b.Prefix.Bits(), a.Prefix.Bits()) })
 	return all
 }
 
-func (c Config) neighbor(prefix netip.Prefix, name string, s Session, own []filter.Range) neighbors {
-	p := c.filterPeer(name, s)
-	return neighbors{prefix, filter.Import(p, own, c.Pools, s.Import), filter.Export(p, s.Export)}
+func (c Config) neighbor(prefix netip.Prefix, name string, s Session, own []filter.Range) Neighbors {
+	p := c.FilterPeer(name, s)
+	return Neighbors{prefix, filter.Import(p, own, c.Pools, s.Import), filter.Export(p, s.Export)}
 }
 
 // clash says why a peer's filters can not be carried out, if so: it has the link-local
@@ -71,7 +71,7 @@ func (c Config) clash(p Peer) string {
 // compares the address alone.
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a.WithZone(""), a.BitLen()) }
 
-func (c Config) filterPeer(name string, s Session) filter.Peer {
+func (c Config) FilterPeer(name string, s Session) filter.Peer {
 	p := filter.Peer{Name: name, Kind: filter.Gateway, Session: filter.External, LocalAS: c.localAS(s), OwnAS: c.AS, AllowOwnAS: s.AllowOwnAS, Drain: c.Drain}
 	switch {
 	case s.ToR():
@@ -94,27 +94,27 @@ func (c Config) reflects() bool {
 }
 
 // find returns the first of the list that a peer is one of.
-func find(list []neighbors, peer netip.Addr) neighbors {
+func Find(list []Neighbors, peer netip.Addr) Neighbors {
 	for _, n := range list {
-		if n.prefix.Contains(peer.WithZone("")) {
+		if n.Prefix.Contains(peer.WithZone("")) {
 			return n
 		}
 	}
-	return neighbors{}
+	return Neighbors{}
 }
 
-// filters says what may come in and go out. Names are global in GoBGP: generation is
+// Filters says what may come in and go out. Names are global in GoBGP: generation is
 // made part of each, so that a new set can be built beside the one in force.
-func (c Config) filters(generation string, all []neighbors) filters {
-	f := filters{generation: generation, all: all, names: map[string]string{}}
-	f.imports = []*api.Policy{f.policy("import", func(add adder) {
+func (c Config) Filters(generation string, all []Neighbors) Filters {
+	f := Filters{Generation: generation, All: all, names: map[string]string{}}
+	f.Imports = []*api.Policy{f.policy("import", func(add adder) {
 		// What we originate passes here too, from no neighbour.
 		add(&api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL}, decide(filter.Accept))
-		f.chains(add, all, func(n neighbors) []filter.Step { return n.imports })
+		f.chains(add, all, func(n Neighbors) []filter.Step { return n.Imports })
 	})}
-	f.exports = []*api.Policy{
+	f.Exports = []*api.Policy{
 		f.policy("nexthop", func(add adder) { f.nextHops(add, c) }),
-		f.policy("export", func(add adder) { f.chains(add, all, func(n neighbors) []filter.Step { return n.exports }) }),
+		f.policy("export", func(add adder) { f.chains(add, all, func(n Neighbors) []filter.Step { return n.Exports }) }),
 	}
 	return f
 }
@@ -122,7 +122,7 @@ func (c Config) filters(generation string, all []neighbors) filters {
 // adder adds a statement to a policy.
 type adder func(*api.Conditions, *api.Actions)
 
-func (f *filters) policy(name string, fill func(adder)) *api.Policy {
+func (f *Filters) policy(name string, fill func(adder)) *api.Policy {
 	p := &api.Policy{Name: f.name(name)}
 	fill(func(conditions *api.Conditions, actions *api.Actions) {
 		p.Statements = append(p.Statements, &api.Statement{
@@ -133,17 +133,17 @@ func (f *filters) policy(name string, fill func(adder)) *api.Policy {
 }
 
 // chains adds the steps of all peers, those together that have the same.
-func (f *filters) chains(add adder, all []neighbors, steps func(neighbors) []filter.Step) {
+func (f *Filters) chains(add adder, all []Neighbors, steps func(Neighbors) []filter.Step) {
 	done := make([]bool, len(all))
 	for i, n := range all {
 		if done[i] {
 			continue
 		}
-		peers := []string{n.prefix.String()}
-		for j := i + 1; j < len(all) && n.prefix.IsSingleIP() && all[j].prefix.IsSingleIP(); j++ {
+		peers := []string{n.Prefix.String()}
+		for j := i + 1; j < len(all) && n.Prefix.IsSingleIP() && all[j].Prefix.IsSingleIP(); j++ {
 			if !done[j] && reflect.DeepEqual(steps(n), steps(all[j])) {
 				done[j] = true
-				peers = append(peers, all[j].prefix.String())
+				peers = append(peers, all[j].Prefix.String())
 			}
 		}
 		who := f.any(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_NEIGHBOR, List: peers})
@@ -156,14 +156,14 @@ func (f *filters) chains(add adder, all []neighbors, steps func(neighbors) []fil
 }
 
 // nextHops names our own address in the family that a session is not of.
-func (f *filters) nextHops(add adder, c Config) {
+func (f *Filters) nextHops(add adder, c Config) {
 	for _, p := range c.Peers {
 		if !p.NextHop.IsValid() {
 			continue
 		}
 		family := filter.FamilyOf(host(p.NextHop))
 		add(&api.Conditions{
-			RouteType: api.Conditions_ROUTE_TYPE_LOCAL, AfiSafiIn: []*api.Family{apiFamily(family)},
+			RouteType: api.Conditions_ROUTE_TYPE_LOCAL, AfiSafiIn: []*api.Family{APIFamily(family)},
 			NeighborSet: f.any(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_NEIGHBOR, List: []string{host(p.Address).String()}}),
 		}, &api.Actions{Nexthop: &api.NexthopAction{Address: p.NextHop.String()}})
 	}
@@ -171,7 +171,7 @@ func (f *filters) nextHops(add adder, c Config) {
 
 // step adds one statement for each family and each source that the step is for,
 // as far as it names them: a set of prefixes is of one family.
-func (f *filters) step(add adder, who *api.MatchSet, s filter.Step) {
+func (f *Filters) step(add adder, who *api.MatchSet, s filter.Step) {
 	from := s.From
 	if from == nil {
 		from = []filter.Source{0}
@@ -180,7 +180,7 @@ func (f *filters) step(add adder, who *api.MatchSet, s filter.Step) {
 		if s.Prefixes == nil {
 			conditions := f.conditions(who, s.Match, source)
 			if s.Family != "" {
-				conditions.AfiSafiIn = []*api.Family{apiFamily(s.Family)}
+				conditions.AfiSafiIn = []*api.Family{APIFamily(s.Family)}
 			}
 			add(conditions, actions(s))
 			continue
@@ -195,7 +195,7 @@ func (f *filters) step(add adder, who *api.MatchSet, s filter.Step) {
 	}
 }
 
-func apiFamily(f filter.Family) *api.Family {
+func APIFamily(f filter.Family) *api.Family {
 	if f == filter.IPv6 {
 		return ipv6()
 	}
@@ -218,7 +218,7 @@ func prefixSet(ranges []filter.Range, f filter.Family) *api.DefinedSet {
 }
 
 // conditions are all of a step's but the prefixes and the family.
-func (f *filters) conditions(who *api.MatchSet, m filter.Match, from filter.Source) *api.Conditions {
+func (f *Filters) conditions(who *api.MatchSet, m filter.Match, from filter.Source) *api.Conditions {
 	conditions := &api.Conditions{NeighborSet: who, RouteType: map[filter.Source]api.Conditions_RouteType{
 		filter.Own: api.Conditions_ROUTE_TYPE_LOCAL, filter.ByIBGP: api.Conditions_ROUTE_TYPE_INTERNAL, filter.ByEBGP: api.Conditions_ROUTE_TYPE_EXTERNAL,
 	}[from]}
@@ -234,7 +234,7 @@ func (f *filters) conditions(who *api.MatchSet, m filter.Match, from filter.Sour
 
 // asPath adds the conditions on the AS path. GoBGP has no text to make of a path for the
 // forms _N_, ^N_, _N$ and ^N$: they cost a tenth of a regular expression.
-func (f *filters) asPath(conditions *api.Conditions, m filter.Match) {
+func (f *Filters) asPath(conditions *api.Conditions, m filter.Match) {
 	var forms []string
 	switch {
 	case m.Odd:

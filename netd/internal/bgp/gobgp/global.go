@@ -1,7 +1,8 @@
-package bgp
+package gobgp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -36,9 +37,17 @@ func (c Config) families() []*api.Family {
 	return []*api.Family{ipv4()}
 }
 
-// start tells a new speaker process who it is. It knows no peer then, and lets
+// ErrConfig marks what starting again will not mend: a port that is taken, say.
+var ErrConfig = errors.New("the speaker can not be started")
+
+// deferral is how long a restarted speaker waits for all peers' End-of-RIB
+// before it sends its own routes (GoBGP's default is 360 s, so that one dead
+// peer keeps everybody waiting: kube-router #946).
+const deferral = 30 * time.Second
+
+// Start tells a new speaker process who it is. It knows no peer then, and lets
 // nothing in or out.
-func (c Config) start(ctx context.Context, client api.GoBgpServiceClient, restarting bool) error {
+func (c Config) Start(ctx context.Context, client api.GoBgpServiceClient, restarting bool) error {
 	_, err := client.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
 		Asn: c.AS, RouterId: c.RouterID.String(), ListenPort: int32(c.Port),
 		ListenAddresses: listenAddresses(),

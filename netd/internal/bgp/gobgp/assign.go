@@ -1,4 +1,4 @@
-package bgp
+package gobgp
 
 import (
 	"context"
@@ -11,48 +11,48 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// filters are GoBGP's sets and policies, in the order in which they are asked. What
+// Filters are GoBGP's sets and policies, in the order in which they are asked. What
 // none of them accepts is refused.
-type filters struct {
-	generation       string
-	all              []neighbors
-	sets             []*api.DefinedSet
-	imports, exports []*api.Policy
+type Filters struct {
+	Generation       string
+	All              []Neighbors
+	Sets             []*api.DefinedSet
+	Imports, Exports []*api.Policy
 	names            map[string]string // of the sets, by what they have
 }
 
-func (f *filters) name(s string) string { return "netd-" + s + f.generation }
+func (f *Filters) name(s string) string { return "netd-" + s + f.Generation }
 
 // any is the condition that one of a set's members matches. Equal sets are one.
-func (f *filters) any(s *api.DefinedSet) *api.MatchSet { return f.match(s, api.MatchSet_TYPE_ANY) }
+func (f *Filters) any(s *api.DefinedSet) *api.MatchSet { return f.match(s, api.MatchSet_TYPE_ANY) }
 
-func (f *filters) match(s *api.DefinedSet, how api.MatchSet_Type) *api.MatchSet {
+func (f *Filters) match(s *api.DefinedSet, how api.MatchSet_Type) *api.MatchSet {
 	key := s.String()
 	name, known := f.names[key]
 	if !known {
-		name = f.name(strconv.Itoa(len(f.sets)))
+		name = f.name(strconv.Itoa(len(f.Sets)))
 		s.Name, f.names[key] = name, name
-		f.sets = append(f.sets, s)
+		f.Sets = append(f.Sets, s)
 	}
 	return &api.MatchSet{Name: name, Type: how}
 }
 
-// equal tells whether two filters of one generation do the same.
-func (f filters) equal(o filters) bool {
+// Equal tells whether two filters of one generation do the same.
+func (f Filters) Equal(o Filters) bool {
 	samePolicy := func(a, b *api.Policy) bool { return proto.Equal(a, b) }
-	return slices.EqualFunc(f.sets, o.sets, func(a, b *api.DefinedSet) bool { return proto.Equal(a, b) }) &&
-		slices.EqualFunc(f.imports, o.imports, samePolicy) && slices.EqualFunc(f.exports, o.exports, samePolicy)
+	return slices.EqualFunc(f.Sets, o.Sets, func(a, b *api.DefinedSet) bool { return proto.Equal(a, b) }) &&
+		slices.EqualFunc(f.Imports, o.Imports, samePolicy) && slices.EqualFunc(f.Exports, o.Exports, samePolicy)
 }
 
-// assign puts filters in force and removes those that were: at each moment one or
+// Assign puts filters in force and removes those that were: at each moment one or
 // the other decide, and nothing is let through in between.
-func assign(ctx context.Context, client api.GoBgpServiceClient, was *filters, now filters) error {
+func Assign(ctx context.Context, client api.GoBgpServiceClient, was *Filters, now Filters) error {
 	if err := now.build(ctx, client); err != nil {
 		return errors.Join(err, now.remove(ctx, client))
 	}
 	for direction, policies := range map[api.PolicyDirection][]*api.Policy{
-		api.PolicyDirection_POLICY_DIRECTION_IMPORT: now.imports,
-		api.PolicyDirection_POLICY_DIRECTION_EXPORT: now.exports,
+		api.PolicyDirection_POLICY_DIRECTION_IMPORT: now.Imports,
+		api.PolicyDirection_POLICY_DIRECTION_EXPORT: now.Exports,
 	} {
 		var names []*api.Policy
 		for _, p := range policies {
@@ -70,13 +70,13 @@ func assign(ctx context.Context, client api.GoBgpServiceClient, was *filters, no
 	return was.remove(ctx, client)
 }
 
-func (f filters) build(ctx context.Context, client api.GoBgpServiceClient) error {
-	for _, set := range f.sets {
+func (f Filters) build(ctx context.Context, client api.GoBgpServiceClient) error {
+	for _, set := range f.Sets {
 		if _, err := client.AddDefinedSet(ctx, &api.AddDefinedSetRequest{DefinedSet: set}); err != nil {
 			return fmt.Errorf("add BGP set %s: %w", set.Name, err)
 		}
 	}
-	for _, p := range slices.Concat(f.imports, f.exports) {
+	for _, p := range slices.Concat(f.Imports, f.Exports) {
 		if _, err := client.AddPolicy(ctx, &api.AddPolicyRequest{Policy: p}); err != nil {
 			return fmt.Errorf("add BGP policy %s: %w", p.Name, err)
 		}
@@ -85,14 +85,14 @@ func (f filters) build(ctx context.Context, client api.GoBgpServiceClient) error
 }
 
 // remove takes away what is there of the filters.
-func (f filters) remove(ctx context.Context, client api.GoBgpServiceClient) error {
+func (f Filters) remove(ctx context.Context, client api.GoBgpServiceClient) error {
 	var errs []error
-	for _, p := range slices.Concat(f.imports, f.exports) {
+	for _, p := range slices.Concat(f.Imports, f.Exports) {
 		if _, err := client.DeletePolicy(ctx, &api.DeletePolicyRequest{Policy: &api.Policy{Name: p.Name}, All: true}); err != nil {
 			errs = append(errs, fmt.Errorf("delete BGP policy %s: %w", p.Name, err))
 		}
 	}
-	for _, s := range f.sets {
+	for _, s := range f.Sets {
 		empty := &api.DefinedSet{DefinedType: s.DefinedType, Name: s.Name}
 		if _, err := client.DeleteDefinedSet(ctx, &api.DeleteDefinedSetRequest{DefinedSet: empty, All: true}); err != nil {
 			errs = append(errs, fmt.Errorf("delete BGP set %s: %w", s.Name, err))

@@ -8,6 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
+
+	"netd/netd/internal/bgp/gobgp"
+	"netd/netd/internal/bgp/wire"
 )
 
 func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
@@ -46,10 +49,28 @@ func mpReach(hop string, linkLocal ...string) bgp.PathAttributeInterface {
 
 // relayed is what the agent understands of what the speaker says about paths.
 func relayed(prefix netip.Prefix, paths []*apiutil.Path, names map[netip.Addr]string) (list []Path, err error) {
-	w := answerWriter{numbers: map[string]int{}}
-	w.prefix(prefix, paths)
-	r := answerReader{name: func(a netip.Addr) string { return names[a] }}
-	return list, r.read(w.chunk, func(p netip.Prefix, told []*known) { list = append(list, learned(p, told)...) })
+	var r wire.Reader
+	err = r.Read(answerOf(map[netip.Prefix][]*apiutil.Path{prefix: paths}), func(told wire.Told) {
+		list = append(list, learned(told.Prefix, told.Reports, func(a netip.Addr) string { return names[a] })...)
+	})
+	return list, err
+}
+
+// answerOf is what the speaker says about paths.
+func answerOf(table map[netip.Prefix][]*apiutil.Path) (octets []byte) {
+	w := wire.NewWriter(func(chunk []byte) error {
+		octets = append(octets, chunk...)
+		return nil
+	})
+	for prefix, paths := range table {
+		var reports []wire.Report
+		for _, p := range paths {
+			reports = append(reports, gobgp.Report(p))
+		}
+		w.Prefix(prefix, reports...)
+	}
+	_ = w.Flush() // It can not fail here.
+	return octets
 }
 
 func TestLearned(t *testing.T) {
@@ -99,7 +120,7 @@ func TestLearned(t *testing.T) {
 		{"eBGP before iBGP, and what is long stale last", "10.64.3.0/26", []*apiutil.Path{
 			{PeerAddress: ip("10.0.1.1"), IsFromExternal: true, Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001})}},
 			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103})}},
-			{PeerAddress: ip("10.0.1.1"), IsFromExternal: true, Attrs: []bgp.PathAttributeInterface{via("10.0.1.2"), asPath([]uint32{65001}), community(llgrStale)}},
+			{PeerAddress: ip("10.0.1.1"), IsFromExternal: true, Attrs: []bgp.PathAttributeInterface{via("10.0.1.2"), asPath([]uint32{65001}), community(gobgp.LLGRStale)}},
 		}, []Path{
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
 			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", Rank: 1, ASPath: []uint32{65103}},

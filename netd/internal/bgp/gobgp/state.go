@@ -1,4 +1,4 @@
-package bgp
+package gobgp
 
 import (
 	"fmt"
@@ -19,13 +19,13 @@ var sessionStates = map[api.PeerState_SessionState]string{
 	api.PeerState_SESSION_STATE_OPENCONFIRM: "OpenConfirm", api.PeerState_SESSION_STATE_ESTABLISHED: "Established",
 }
 
-// peerState translates a session; ok is false for one that is not configured.
-func (c Config) peerState(p *api.Peer, originated []Origin) (PeerState, bool) {
+// PeerState translates a session; ok is false for one that is not configured.
+func (c Config) PeerState(p *api.Peer, originated []Origin) (PeerState, bool) {
 	address, err := netip.ParseAddr(p.GetState().GetNeighborAddress())
 	if err != nil {
 		return PeerState{}, false
 	}
-	name, in, session, ok := c.who(address)
+	name, in, session, ok := c.Who(address)
 	if !ok {
 		return PeerState{}, false
 	}
@@ -46,8 +46,8 @@ func (c Config) peerState(p *api.Peer, originated []Origin) (PeerState, bool) {
 	if since.GetSeconds() > 0 {
 		s.Since = since.AsTime()
 	}
-	s.Reason = disconnectReason(p.GetState())
-	s.count(p, session, told(c.filterPeer(configured(name, in), session), session, originated))
+	s.Reason = DisconnectReason(p.GetState())
+	s.count(p, session, told(c.FilterPeer(Configured(name, in), session), session, originated))
 	return s, true
 }
 
@@ -77,8 +77,8 @@ func (s *PeerState) count(p *api.Peer, session Session, originated []netip.Prefi
 	}
 }
 
-// configured is the name that filters know a session by: a range's is that of all.
-func configured(name, in string) string {
+// Configured is the name that filters know a session by: a range's is that of all.
+func Configured(name, in string) string {
 	if in != "" {
 		return in
 	}
@@ -90,16 +90,16 @@ func told(p filter.Peer, s Session, originated []Origin) []netip.Prefix {
 	steps := filter.Export(p, s.Export)
 	var list []netip.Prefix
 	for _, o := range originated {
-		if filter.Evaluate(steps, o.facts(p)).Accepted {
+		if filter.Evaluate(steps, o.Facts(p)).Accepted {
 			list = append(list, o.Prefix)
 		}
 	}
 	return list
 }
 
-// begins tells whether the peer said that it had just begun itself (RFC 4724 section
+// Begins tells whether the peer said that it had just begun itself (RFC 4724 section
 // 3, the R bit; FRR says so for two minutes).
-func begins(p *api.Peer) bool {
+func Begins(p *api.Peer) bool {
 	return slices.ContainsFunc(p.GetState().GetRemoteCap(), func(c *api.Capability) bool {
 		return c.GetGracefulRestart().GetFlags()&restartState != 0
 	})
@@ -123,11 +123,13 @@ func speaks(p *api.Peer, family *api.Family) bool {
 	return !multiprotocol && family.GetAfi() == api.Family_AFI_IP
 }
 
-const tooMany = "sent more prefixes than max-prefixes"
+// TooMany is why a session ended that max-prefixes has ended.
+const TooMany = "sent more prefixes than max-prefixes"
 
-func disconnectReason(s *api.PeerState) string {
-	if limited(s) {
-		return tooMany
+// DisconnectReason says why a session ended.
+func DisconnectReason(s *api.PeerState) string {
+	if Limited(s) {
+		return TooMany
 	}
 	if message := s.GetDisconnectMessage(); message != "" {
 		return message
@@ -139,10 +141,19 @@ func disconnectReason(s *api.PeerState) string {
 	return strings.ToLower(strings.ReplaceAll(reason, "_", " "))
 }
 
-// limited tells whether the session is Idle for too many prefixes.
-func limited(s *api.PeerState) bool { return s.GetAdminState() == api.PeerState_ADMIN_STATE_PFX_CT }
+// IsLoss tells an end from a beginning.
+func IsLoss(p *api.PeerState) bool {
+	switch p.GetDisconnectReason() {
+	case api.PeerState_DISCONNECT_REASON_UNSPECIFIED, api.PeerState_DISCONNECT_REASON_IDLE_TIMER_EXPIRED:
+		return false
+	}
+	return true
+}
 
-// untilRetry says when a limited session is tried again.
-func untilRetry(at time.Time) string {
-	return tooMany + "; tried again at " + at.UTC().Format(time.TimeOnly) + " UTC"
+// Limited tells whether the session is Idle for too many prefixes.
+func Limited(s *api.PeerState) bool { return s.GetAdminState() == api.PeerState_ADMIN_STATE_PFX_CT }
+
+// UntilRetry says when a limited session is tried again.
+func UntilRetry(at time.Time) string {
+	return TooMany + "; tried again at " + at.UTC().Format(time.TimeOnly) + " UTC"
 }

@@ -1,4 +1,4 @@
-package bgp
+package child
 
 import (
 	"context"
@@ -13,18 +13,13 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/server"
 	"google.golang.org/grpc"
 
+	"netd/netd/internal/bgp/wire"
 	"netd/netd/internal/cage"
 )
 
-// maxMessage bounds one gRPC message in octets.
-const maxMessage = 64 << 20
-
-// ErrLeave is the cause of a context that ends for good, not for a restart.
-var ErrLeave = errors.New("leaving for good")
-
 // Serve runs the speaker with its API on the unix socket, until ctx ends. It
 // then leaves without a NOTIFICATION, so that peers keep our routes for the
-// restart time (RFC 4724 section 4.2); if the cause is ErrLeave, with one, so
+// restart time (RFC 4724 section 4.2); if the cause is wire.ErrLeave, with one, so
 // that they use them no longer.
 func Serve(ctx context.Context, socket string, log io.Writer) error {
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -39,7 +34,7 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	s := server.NewBgpServer(
 		server.GrpcListenAddress("unix://"+socket),
 		server.GrpcOption([]grpc.ServerOption{
-			grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage), grpc.UnaryInterceptor(caged(logger)),
+			grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.MaxSendMsgSize(wire.MaxMessage), grpc.UnaryInterceptor(caged(logger)),
 			grpc.StreamInterceptor(told.intercept),
 		}),
 		server.LoggerOption(logger, level),
@@ -56,7 +51,7 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	case err := <-failed:
 		return err
 	}
-	if !errors.Is(context.Cause(ctx), ErrLeave) {
+	if !errors.Is(context.Cause(ctx), wire.ErrLeave) {
 		// StopBgp would end one session after the other, and withdraw from the peers
 		// that are left what those had told: the clients of a reflector would lose each
 		// other. The end of the process closes all at once.
@@ -68,13 +63,10 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	return nil
 }
 
-// hintsVariable names the descriptor of the pipe for hints.
-const hintsVariable = "NETD_HINTS"
-
 // hint tells the agent what to read again, if it has given us a pipe for that; the
 // channel has the error that ends this.
 func hint(ctx context.Context, s *server.BgpServer) (<-chan error, error) {
-	fd, err := strconv.Atoi(os.Getenv(hintsVariable))
+	fd, err := strconv.Atoi(os.Getenv(wire.HintsVariable))
 	if err != nil {
 		return nil, nil // Started by hand.
 	}
