@@ -46,13 +46,13 @@ func ranks() map[string]int {
 		// What several share, pure: filter and rib are words, the others a few lines each.
 		"netd/internal/filter": -1, "netd/internal/rib": -1, "netd/internal/wake": -1, "netd/internal/retry": -1, "netd/internal/watchdog": -1,
 		"netd/internal/bgp/wire": -1, // what two processes say to each other
-		"netd/config": 0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
+		"netd/config":            0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
 		"netd/internal/cage": 0, "netd/internal/rawbgp": 0, "netd/internal/bgp/gobgp": 0,
 		"netd/internal/link": 1, "netd/internal/pod": 1, "netd/internal/route": 1, "netd/internal/policy": 1,
 		"netd/internal/bgp": 1, "netd/internal/bfd": 1, "netd/internal/radv": 1, "netd/internal/api": 1, "netd/internal/metrics": 1,
 		"netd/internal/daemon": 2, "netd/internal/cli": 2,
 		"netd/internal/bgp/child": 2, // a process of its own: only main starts it
-		"netd": 3,
+		"netd":                    3,
 	}
 }
 

@@ -123,7 +123,7 @@ func bird(t *testing.T) {
 
 // runSpeaker runs the built program's speaker for as long as the test, and returns
 // its API's socket, too.
-func runSpeaker(t *testing.T, c Config, originate []Origin, log io.Writer) (*Speaker, string) {
+func runSpeaker(t *testing.T, w Wanted, log io.Writer) (*Speaker, string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bgp-") // t.TempDir is closed to the speaker's user
 	if err != nil {
@@ -139,32 +139,37 @@ func runSpeaker(t *testing.T, c Config, originate []Origin, log io.Writer) (*Spe
 	socket := filepath.Join(dir, "run", "bgp.sock")
 	s := New(Options{
 		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(log, nil)),
-	}, c, originate, false)
+	}, w, false)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	runFor(t, s)
+	return s, socket
+}
+
+// runFor runs a speaker for as long as the test.
+func runFor(t *testing.T, s *Speaker) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		<-ended
-		_ = os.RemoveAll(dir)
 	})
-	return s, socket
 }
 
 // startSpeaker waits for it, and returns its API.
 func startSpeaker(t *testing.T, c Config) (api.GoBgpServiceClient, *logbook) {
 	t.Helper()
 	log := new(logbook)
-	s, socket := runSpeaker(t, c, nil, log)
+	s, socket := runSpeaker(t, Wanted{Config: c}, log)
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	ownnet.Within(t, time.Minute, "the speaker", func() error {
-		_, err := s.Snapshot(t.Context())
-		if err != nil {
-			return fmt.Errorf("%w\n%s", err, log)
+		if n := s.Take(); n.Away {
+			return fmt.Errorf("it is away\n%s", log)
 		}
 		return nil
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 
 	"github.com/osrg/gobgp/v4/api"
 	"google.golang.org/grpc"
@@ -12,16 +11,14 @@ import (
 	"netd/netd/internal/bgp/gobgp"
 )
 
-// Details reads those of all sessions, by the peer's address.
+// Details asks the speaker about all sessions, and waits for it until ctx ends. It reads those of all sessions, by the peer's address.
 func (s *Speaker) Details(ctx context.Context) (map[netip.Addr]Detail, error) {
-	s.mu.Lock()
-	l := s.life
-	s.mu.Unlock()
-	if l == nil {
-		return nil, ErrAway
+	l, err := s.alive()
+	if err != nil {
+		return nil, err
 	}
 	details := map[netip.Addr]Detail{}
-	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
+	err = receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {
 		return l.client.ListPeer(ctx, &api.ListPeerRequest{EnableAdvertised: true})
 	}, func(r *api.ListPeerResponse) {
 		if a, err := netip.ParseAddr(r.GetPeer().GetState().GetNeighborAddress()); err == nil {
@@ -46,38 +43,14 @@ func (s *Speaker) Process() Process {
 }
 
 // born and buried count lives.
-func (s *Speaker) born(p *os.Process) {
+func (s *Speaker) born(pid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.process, s.kill = Process{p.Pid, s.process.Lives + 1}, p.Kill
+	s.process = Process{pid, s.process.Lives + 1}
 }
 
 func (s *Speaker) buried() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.process.PID, s.kill = 0, nil
-}
-
-// Ping asks the speaker something that costs it nothing. While there is none it is
-// ErrAway; a speaker that hangs does not answer before ctx ends.
-func (s *Speaker) Ping(ctx context.Context) error {
-	s.mu.Lock()
-	l := s.life
-	s.mu.Unlock()
-	if l == nil {
-		return ErrAway
-	}
-	if _, err := l.client.GetBgp(ctx, &api.GetBgpRequest{}); err != nil {
-		return fmt.Errorf("ask the speaker who it is: %w", err)
-	}
-	return nil
-}
-
-// Kill ends a speaker that hangs; Run starts another one.
-func (s *Speaker) Kill() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.kill != nil {
-		_ = s.kill() // It may have just ended.
-	}
+	s.process.PID, s.resets = 0, nil
 }

@@ -26,14 +26,11 @@ type Filtered struct {
 // Explain says of all prefixes that cover p what peers have told, and what became of
 // it; and what of ours that covers p or is inside of it peers are told.
 func (s *Speaker) Explain(ctx context.Context, p netip.Prefix) (received, told []Filtered, err error) {
-	s.mu.Lock()
-	l, c := s.life, s.config
-	if l == nil {
-		s.mu.Unlock()
-		return nil, nil, ErrAway
+	l, err := s.alive()
+	if err != nil {
+		return nil, nil, err
 	}
-	client, own, sent := l.client, l.own, slices.Clone(l.sent)
-	s.mu.Unlock()
+	client, c, own, sent := l.client, s.wantedNow().Config, l.ownNow(), l.sentNow()
 	all := c.Neighbors(own)
 	var sessions []*api.Peer
 	err = receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {

@@ -372,9 +372,7 @@ func TestFilters(t *testing.T) {
 		slices.SortFunc(c.Peers, func(a, b Peer) int { return strings.Compare(a.Name, b.Name) })
 		bird, frr := filterToRs(t, s, in)
 		s.speak(t, c)
-		if err := s.Originate(t.Context(), origins); err != nil {
-			t.Fatal(err)
-		}
+		s.originate(origins...)
 		before := s.established(t, "bird", "frr")
 		for tor, name := range map[int]string{birdToR: "bird", frrToR: "frr"} {
 			t.Run("from "+name, func(t *testing.T) { s.checkImports(t, tor, in) })
@@ -459,9 +457,7 @@ func (s *site) otherRules(t *testing.T, c Config, bird *lab.Bird, frr *lab.FRR, 
 			c.Peers[i].Import, c.Peers[i].Export = []filter.Rule{none}, []filter.Rule{none}
 		}
 	}
-	if err := s.Configure(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	s.configure(c)
 	s.until(t, "the other rules", func(snap Snapshot) error {
 		pooled := 0
 		for _, i := range in {

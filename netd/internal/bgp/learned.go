@@ -5,29 +5,29 @@ import (
 	"slices"
 
 	"netd/netd/internal/bgp/wire"
-	"netd/netd/internal/filter"
+	"netd/netd/internal/rib"
 )
 
 // admits says what lets a prefix in.
-func admits(pools []netip.Prefix, prefix netip.Prefix) string {
+func admits(pools []netip.Prefix, prefix netip.Prefix) rib.Rule {
 	switch {
 	case slices.ContainsFunc(pools, func(p netip.Prefix) bool { return p.Bits() <= prefix.Bits() && p.Contains(prefix.Addr()) }):
-		return filter.Pools
+		return rib.ByPool
 	case prefix.Bits() == 0:
-		return filter.Default
+		return rib.ByDefault
 	}
-	return ByFilter
+	return rib.ByFilter
 }
 
 // learned turns what is told of a prefix into paths, in BGP's order; those that are no
 // peer's, or lead nowhere, are left out. name is a peer's name; one that is our own, or
 // of a session that is not configured any more, has none.
-func learned(prefix netip.Prefix, told []*wire.Report, name func(netip.Addr) string) []Path {
+func learned(told []*wire.Report, name func(netip.Addr) string) []rib.Path {
 	told = slices.DeleteFunc(slices.Clone(told), func(r *wire.Report) bool { return name(r.From) == "" || !r.NextHop.IsValid() })
-	paths := make([]Path, 0, len(told))
+	paths := make([]rib.Path, 0, len(told))
 	equals := 0 // which of told is the first of the last one's rank
 	for i, r := range told {
-		path := Path{Prefix: prefix, Peer: name(r.From), Rank: i, Stale: r.Stale, NextHop: r.NextHop, ASPath: r.ASPath}
+		path := rib.Path{Peer: name(r.From), Rank: i, Stale: r.Stale, NextHop: r.NextHop, ASPath: r.ASPath}
 		if i > 0 && !slices.ContainsFunc(told[equals:i], func(o *wire.Report) bool { return !r.As(o.Merit) }) {
 			path.Rank = paths[i-1].Rank
 		} else {

@@ -11,6 +11,7 @@ import (
 
 	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/bgp/wire"
+	"netd/netd/internal/rib"
 )
 
 func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
@@ -48,10 +49,10 @@ func mpReach(hop string, linkLocal ...string) bgp.PathAttributeInterface {
 }
 
 // relayed is what the agent understands of what the speaker says about paths.
-func relayed(prefix netip.Prefix, paths []*apiutil.Path, names map[netip.Addr]string) (list []Path, err error) {
+func relayed(prefix netip.Prefix, paths []*apiutil.Path, names map[netip.Addr]string) (list []rib.Path, err error) {
 	var r wire.Reader
 	err = r.Read(answerOf(map[netip.Prefix][]*apiutil.Path{prefix: paths}), func(told wire.Told) {
-		list = append(list, learned(told.Prefix, told.Reports, func(a netip.Addr) string { return names[a] })...)
+		list = append(list, learned(told.Reports, func(a netip.Addr) string { return names[a] })...)
 	})
 	return list, err
 }
@@ -79,59 +80,59 @@ func TestLearned(t *testing.T) {
 		name   string
 		prefix string
 		paths  []*apiutil.Path
-		want   []Path
+		want   []rib.Path
 	}{
 		{"BGP's order, without our own path", "10.64.3.0/26", []*apiutil.Path{
 			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103})}},
 			{Attrs: []bgp.PathAttributeInterface{via("0.0.0.0")}},
 			{PeerAddress: ip("10.0.1.1"), Stale: true, Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001, 65002}, []uint32{65103})}},
-		}, []Path{
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", Rank: 1, ASPath: []uint32{65001, 65002, 65103}, Stale: true},
+		}, []rib.Path{
+			{NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
+			{NextHop: ip("10.0.1.1"), Peer: "tor1", Rank: 1, ASPath: []uint32{65001, 65002, 65103}, Stale: true},
 		}},
 		{"a multiprotocol next hop", "0.0.0.0/0", []*apiutil.Path{
 			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("10.0.1.1", "fe80::1")}},
-		}, []Path{{Prefix: pfx("0.0.0.0/0"), NextHop: ip("10.0.1.1"), Peer: "tor1"}}},
+		}, []rib.Path{{NextHop: ip("10.0.1.1"), Peer: "tor1"}}},
 		{"a path that can not be used does not spoil the next", "10.64.3.0/26", []*apiutil.Path{
 			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{&bgp.PathAttributeNextHop{}}},
 			{PeerAddress: ip("10.0.2.13")},
 			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1")}},
-		}, []Path{{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1"}}},
+		}, []rib.Path{{NextHop: ip("10.0.1.1"), Peer: "tor1"}}},
 		{"two paths of one merit, a longer one, one with another MED", "10.64.3.0/26", []*apiutil.Path{
 			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001})}},
 			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103})}},
 			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001, 65001})}},
 			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103, 65103}), med(7)}},
-		}, []Path{
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001, 65001}},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", Rank: 2, ASPath: []uint32{65103, 65103}},
+		}, []rib.Path{
+			{NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
+			{NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
+			{NextHop: ip("10.0.1.1"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001, 65001}},
+			{NextHop: ip("10.0.2.13"), Peer: "gw-c", Rank: 2, ASPath: []uint32{65103, 65103}},
 		}},
 		{"MEDs count among paths from one AS only", "10.64.3.0/26", []*apiutil.Path{
 			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001}), med(1)}},
 			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103}), med(5)}},
 			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{via("10.0.1.2"), asPath([]uint32{65001}), med(7)}},
-		}, []Path{
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.2"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001}},
+		}, []rib.Path{
+			{NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
+			{NextHop: ip("10.0.2.13"), Peer: "gw-c", ASPath: []uint32{65103}},
+			{NextHop: ip("10.0.1.2"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001}},
 		}},
 		{"eBGP before iBGP, and what is long stale last", "10.64.3.0/26", []*apiutil.Path{
 			{PeerAddress: ip("10.0.1.1"), IsFromExternal: true, Attrs: []bgp.PathAttributeInterface{via("10.0.1.1"), asPath([]uint32{65001})}},
 			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{via("10.0.2.13"), asPath([]uint32{65103})}},
 			{PeerAddress: ip("10.0.1.1"), IsFromExternal: true, Attrs: []bgp.PathAttributeInterface{via("10.0.1.2"), asPath([]uint32{65001}), community(gobgp.LLGRStale)}},
-		}, []Path{
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.2.13"), Peer: "gw-c", Rank: 1, ASPath: []uint32{65103}},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("10.0.1.2"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001}, Stale: true},
+		}, []rib.Path{
+			{NextHop: ip("10.0.1.1"), Peer: "tor1", ASPath: []uint32{65001}},
+			{NextHop: ip("10.0.2.13"), Peer: "gw-c", Rank: 1, ASPath: []uint32{65103}},
+			{NextHop: ip("10.0.1.2"), Peer: "tor1", Rank: 2, ASPath: []uint32{65001}, Stale: true},
 		}},
 		{"IPv6, with an IPv4 next hop in IPv6's form", "2001:db8:64::/64", []*apiutil.Path{
 			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::ffff:10.0.1.1")}},
 			{PeerAddress: ip("10.0.2.13"), Attrs: []bgp.PathAttributeInterface{mpReach("2001:db8::13", "fe80::13")}},
-		}, []Path{
-			{Prefix: pfx("2001:db8:64::/64"), NextHop: ip("10.0.1.1"), Peer: "tor1"},
-			{Prefix: pfx("2001:db8:64::/64"), NextHop: ip("2001:db8::13"), Peer: "gw-c"},
+		}, []rib.Path{
+			{NextHop: ip("10.0.1.1"), Peer: "tor1"},
+			{NextHop: ip("2001:db8::13"), Peer: "gw-c"},
 		}},
 		{"an unnumbered peer's next hop is on its link", "10.64.3.0/26", []*apiutil.Path{
 			{PeerAddress: ip("fe80::1%uplink0"), IsFromExternal: true, Attrs: []bgp.PathAttributeInterface{mpReach("2001:db8::1")}},
@@ -139,11 +140,11 @@ func TestLearned(t *testing.T) {
 			{PeerAddress: ip("fe80::1%uplink0"), Attrs: []bgp.PathAttributeInterface{mpReach("::")}},
 			{PeerAddress: ip("fe80::1%uplink0"), Attrs: []bgp.PathAttributeInterface{mpReach("2001:db8::1")}},
 			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("::")}},
-		}, []Path{
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2"},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2", Rank: 1},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("fe80::1%uplink0"), Peer: "tor2", Rank: 1},
-			{Prefix: pfx("10.64.3.0/26"), NextHop: ip("2001:db8::1"), Peer: "tor2", Rank: 1},
+		}, []rib.Path{
+			{NextHop: ip("fe80::1%uplink0"), Peer: "tor2"},
+			{NextHop: ip("fe80::1%uplink0"), Peer: "tor2", Rank: 1},
+			{NextHop: ip("fe80::1%uplink0"), Peer: "tor2", Rank: 1},
+			{NextHop: ip("2001:db8::1"), Peer: "tor2", Rank: 1},
 		}},
 		{"next hops that are no one's", "10.64.3.0/26", []*apiutil.Path{
 			{PeerAddress: ip("10.0.1.1"), Attrs: []bgp.PathAttributeInterface{mpReach("127.0.0.1")}},

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/osrg/gobgp/v4/api"
@@ -18,10 +19,10 @@ import (
 
 	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/filter"
+	"netd/netd/internal/wake"
 )
 
-// life is a speaker process that answers, and what it has been told. Speaker.mu
-// guards it.
+// life is a speaker process that answers, and what it has been told.
 type life struct {
 	client     api.GoBgpServiceClient
 	conn       grpc.ClientConnInterface // of client, for questions of our own
@@ -29,25 +30,24 @@ type life struct {
 	restarting bool // its first peers may be told that our routes were kept
 	kept       bool // they were; it never changes
 
+	// Who commands owns these.
 	config     Config // that is in force, but for what is postponed
 	postponed  bool   // a change that waits for the end of a session
 	filters    *gobgp.Filters
 	generation int // of filters
 	peers      map[netip.Addr]*api.Peer
 	ranges     map[string]rangeOf
-	sent       []Origin                 // what it originates
-	own        []filter.Range           // the same, as filters have it
-	retries    map[netip.Addr]time.Time // of sessions that were ended by max-prefixes
-	ended      map[netip.Addr]time.Time // since when sessions are up that have had End-of-RIB
 
-	suspects  chan struct{} // who may have told too many prefixes waits
-	changes   *changes
-	table     map[netip.Prefix][]Path // what was learned, as it was read last
-	tableRead time.Time               // as a whole
-	tableCost time.Duration
-	states    []PeerState // as they were read at peersRead
-	peersRead time.Time
-	peersCost time.Duration
+	command wake.Signal // there may be something to say
+	look    wake.Signal // there may be something to read
+
+	mu      sync.Mutex               // guards what follows; it is never held over a call
+	sent    []Origin                 // what it originates
+	own     []filter.Range           // the same, as filters have it
+	retries map[netip.Addr]time.Time // of sessions that were ended by max-prefixes; zero: never by themselves
+	ended   map[netip.Addr]time.Time // since when sessions are up that have had End-of-RIB
+	changes *changes
+	hold    time.Duration // the shortest of the sessions that are up; 0: none is
 }
 
 // rangeOf is a range as GoBGP has it.
@@ -60,22 +60,23 @@ func newLife(client api.GoBgpServiceClient, restarting bool) *life {
 	return &life{
 		client: client, started: time.Now(), restarting: restarting, kept: restarting,
 		peers: map[netip.Addr]*api.Peer{}, ranges: map[string]rangeOf{}, retries: map[netip.Addr]time.Time{}, ended: map[netip.Addr]time.Time{},
-		changes: newChanges(), suspects: make(chan struct{}, 1),
+		changes: newChanges(), command: wake.New(), look: wake.New(),
 	}
 }
 
 // begin tells a new process all it needs. What we originate comes before the
 // peers: one that gets our End-of-RIB without it would drop what it kept over our
 // restart.
-func (l *life) begin(ctx context.Context, c Config, originate []Origin) error {
+func (l *life) begin(ctx context.Context, w Wanted) error {
+	c, origins := w.Config, w.Origins
 	if err := c.Start(ctx, l.client, l.restarting); err != nil {
 		return err
 	}
-	l.own = gobgp.OwnRanges(originate)
+	l.setOwn(gobgp.OwnRanges(origins))
 	if err := l.filter(ctx, c); err != nil {
 		return err
 	}
-	if err := l.originate(ctx, originate); err != nil {
+	if err := l.originate(ctx, origins); err != nil {
 		return err
 	}
 	if err := l.setSessions(ctx, c); err != nil {
@@ -100,7 +101,7 @@ func (l *life) configure(ctx context.Context, c Config) error {
 // filter exchanges the filters if they differ, and has those sessions' paths filtered
 // again whose steps are not what they were: GoBGP does not do that by itself.
 func (l *life) filter(ctx context.Context, c Config) error {
-	all := c.Neighbors(l.own)
+	all := c.Neighbors(l.ownNow())
 	if l.filters != nil && c.Filters(l.filters.Generation, all).Equal(*l.filters) {
 		return nil
 	}
@@ -113,7 +114,7 @@ func (l *life) filter(ctx context.Context, c Config) error {
 	if l.filters = &now; was == nil {
 		return nil
 	}
-	l.changes.all = true // GoBGP tells in no event what other filters make of what is known.
+	defer l.everything() // GoBGP tells in no event what other filters make of what is known.
 	return l.filterAgain(ctx, was.All, all)
 }
 
@@ -181,7 +182,7 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 // the End-of-RIB. It does so for another limit of prefixes, which can not wait.
 func (l *life) postpone(want *api.Peer, a netip.Addr) bool {
 	have := l.peers[a]
-	if _, up := l.ended[a]; !up || have == nil || proto.Equal(have, want) {
+	if !l.hasAll(a) || have == nil || proto.Equal(have, want) {
 		return false
 	}
 	other := proto.CloneOf(want)
@@ -263,8 +264,7 @@ func (l *life) removePeer(ctx context.Context, a netip.Addr) error {
 		return fmt.Errorf("delete peer %s: %w", a, err)
 	}
 	delete(l.peers, a)
-	delete(l.retries, a)
-	delete(l.ended, a)
+	l.forget(a)
 	return nil
 }
 
@@ -321,7 +321,9 @@ func (l *life) removeRange(ctx context.Context, name string) error {
 // originate says which prefixes we announce: all of them. From then on, and until
 // they are withdrawn, nobody else can tell us of them.
 func (l *life) originate(ctx context.Context, origins []Origin) error {
-	for _, o := range slices.Clone(l.sent) {
+	sent := l.sentNow()
+	defer func() { l.setSent(sent) }()
+	for _, o := range slices.Clone(sent) {
 		if slices.ContainsFunc(origins, func(p Origin) bool { return p.Prefix == o.Prefix }) {
 			continue
 		}
@@ -329,22 +331,23 @@ func (l *life) originate(ctx context.Context, origins []Origin) error {
 		if _, err := l.client.DeletePath(ctx, &api.DeletePathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Family: path.Family, Path: path}); err != nil {
 			return fmt.Errorf("withdraw %s: %w", o.Prefix, err)
 		}
-		l.sent = slices.DeleteFunc(l.sent, o.Equal)
+		sent = slices.DeleteFunc(sent, o.Equal)
 	}
-	if own := gobgp.OwnRanges(origins); !slices.Equal(own, l.own) {
-		l.own = own
+	if was, own := l.ownNow(), gobgp.OwnRanges(origins); !slices.Equal(own, was) {
+		l.setOwn(own)
 		if err := l.filter(ctx, l.config); err != nil {
+			l.setOwn(was) // so that the next try filters, too
 			return err
 		}
 	}
 	for _, o := range origins {
-		if slices.ContainsFunc(l.sent, o.Equal) {
+		if slices.ContainsFunc(sent, o.Equal) {
 			continue
 		}
 		if _, err := l.client.AddPath(ctx, &api.AddPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL, Path: o.APIPath()}); err != nil {
 			return fmt.Errorf("originate %s: %w", o.Prefix, err)
 		}
-		l.sent = append(slices.DeleteFunc(l.sent, func(p Origin) bool { return p.Prefix == o.Prefix }), o)
+		sent = append(slices.DeleteFunc(sent, func(p Origin) bool { return p.Prefix == o.Prefix }), o)
 	}
 	return nil
 }

@@ -23,53 +23,46 @@ import (
 // limitPause is the shortest time from one count to the next.
 const limitPause = 50 * time.Millisecond
 
-// limitAll ends the sessions of peers that have told too much, until ctx ends.
-func (s *Speaker) limitAll(ctx context.Context, l *life) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-l.suspects:
-		}
-		s.mu.Lock()
-		if err := l.limit(ctx, s.config); err != nil && ctx.Err() == nil {
-			s.opts.Log.Error("a peer may have told more prefixes than it is allowed", "err", err)
-		}
-		s.mu.Unlock()
-		select {
-		case <-ctx.Done():
-		case <-time.After(limitPause):
-		}
-	}
+// suspect is a peer that may have told too much, by what it had announced.
+type suspect struct {
+	peer      netip.Addr
+	announced uint64
+	session   Session
 }
 
-// suspect wakes limitAll if a peer may have told too much.
-func (l *life) suspect(c Config) {
-	for a := range l.changes.announced {
+// takeSuspects returns those that are to be counted.
+func (l *life) takeSuspects(c Config) []suspect {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changes.suspects = false
+	var list []suspect
+	for a, announced := range l.changes.announced {
 		if _, _, session, ok := c.Who(a); ok && session.Exceeds(l.changes.mayHave(a)) {
-			select {
-			case l.suspects <- struct{}{}:
-			default:
-			}
-			return
+			list = append(list, suspect{a, announced, session})
 		}
 	}
+	return list
 }
 
-// limit counts those that may have told too much.
+func (l *life) suspects() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changes.suspects
+}
+
+// limit counts those that may have told too much, and ends their sessions if they have.
 func (l *life) limit(ctx context.Context, c Config) error {
 	var errs []error
-	for a, announced := range l.changes.announced {
-		_, _, session, ok := c.Who(a)
-		if !ok || !session.Exceeds(l.changes.mayHave(a)) {
-			continue
+	for _, s := range l.takeSuspects(c) {
+		has, err := l.countPrefixes(ctx, s.peer)
+		if err == nil && s.session.Exceeds(has) {
+			err = l.tooMany(ctx, s.peer, s.session)
 		}
-		has, err := l.countPrefixes(ctx, a)
-		if err == nil && session.Exceeds(has) {
-			err = l.tooMany(ctx, a, session)
-		}
-		if l.changes.count(a, announced, min(has, uint64(session.MaxPrefixes))); err != nil {
-			errs = append(errs, fmt.Errorf("peer %s: %w", a, err))
+		l.mu.Lock()
+		l.changes.count(s.peer, s.announced, min(has, uint64(s.session.MaxPrefixes)))
+		l.mu.Unlock()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("a peer may have told more prefixes than it is allowed: peer %s: %w", s.peer, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -104,46 +97,22 @@ func (l *life) tooMany(ctx context.Context, a netip.Addr, s Session) error {
 
 // limited says what becomes of a session that max-prefixes has ended, and sees to
 // it that it is tried again.
-func (s *Speaker) limited(ctx context.Context, l *life, c Config, a netip.Addr) string {
+func (s *Speaker) limited(l *life, c Config, a netip.Addr) string {
 	_, _, session, _ := c.Who(a)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.losses[a.String()] = gobgp.TooMany
-	at, known := l.retries[a]
-	if !known {
-		at = time.Now().Add(session.RestartAfter)
-		l.retries[a] = at
-		if session.RestartAfter > 0 {
-			time.AfterFunc(session.RestartAfter, func() { s.retry(ctx, l, a) })
-		}
+	s.mu.Unlock()
+	if at := l.limited(a, session.RestartAfter); !at.IsZero() {
+		return gobgp.UntilRetry(at)
 	}
-	if session.RestartAfter == 0 {
-		return gobgp.TooMany
-	}
-	return gobgp.UntilRetry(at)
-}
-
-// retry tries a limited session again, if it still waits for that.
-func (s *Speaker) retry(ctx context.Context, l *life, a netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.life != l {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), configureTimeout)
-	defer cancel()
-	if err := l.retry(ctx, a); err != nil {
-		s.opts.Log.Error("a session stays Idle", "peer", a, "err", err)
-	}
-	s.wake()
+	return gobgp.TooMany
 }
 
 // retry lets a session begin again that max-prefixes has ended.
 func (l *life) retry(ctx context.Context, a netip.Addr) error {
-	if _, ok := l.retries[a]; !ok {
+	if !l.takeRetry(a) {
 		return nil
 	}
-	delete(l.retries, a)
 	if _, err := l.client.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: l.peers[a]}); err != nil {
 		return fmt.Errorf("take the limit of prefixes off peer %s: %w", a, err)
 	}

@@ -83,7 +83,7 @@ func dial(t *testing.T, p Peer) *feed.Session {
 func (s *site) counts(t *testing.T, want func(state PeerState, paths int) bool) {
 	t.Helper()
 	ownnet.Within(t, 20*time.Second, "the speaker's view", func() error {
-		snap, err := s.Snapshot(t.Context())
+		snap, err := s.snapshot(s.Speaker)
 		if err == nil && (len(snap.Peers) != 1 || !want(snap.Peers[0], len(snap.Paths))) {
 			err = fmt.Errorf("%d paths, peers %+v", len(snap.Paths), snap.Peers)
 		}

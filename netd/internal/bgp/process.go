@@ -33,9 +33,9 @@ func startAndWait(cmd *exec.Cmd) (<-chan error, error) {
 	return died, <-started
 }
 
-// command is the process with its own uid and the one capability that it needs:
+// prepare makes the process with its own uid and the one capability that it needs:
 // to listen on a port below 1024. It writes hints to the pipe.
-func (s *Speaker) command(pipe *os.File) (*exec.Cmd, *lastWords, error) {
+func (s *Speaker) prepare(pipe *os.File) (*exec.Cmd, *lastWords, error) {
 	dir := filepath.Dir(s.opts.Socket)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err

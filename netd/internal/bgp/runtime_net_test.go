@@ -183,12 +183,8 @@ func TestConfigure(t *testing.T) {
 		for _, w := range added {
 			c.Peers = append(c.Peers, w.peer())
 		}
-		if err := s.Configure(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Originate(t.Context(), Prefixes(block, pfx("10.65.1.0/26"))); err != nil {
-			t.Fatal(err)
-		}
+		s.configure(c)
+		s.originate(Prefixes(block, pfx("10.65.1.0/26"))...)
 		change[0].bird = `password "a-secret";`
 		all := []cable{stay[0], change[0], gone[0], added[0]}
 		if err := bird.Configure(t.Context(), inBIRD(all...)); err != nil {
@@ -215,12 +211,8 @@ func TestConfigure(t *testing.T) {
 		// The password goes, and what the filters no longer let in.
 		c.Pools = c.Pools[1:]
 		c.Peers[2].Password, c.Peers[3].Password = "", ""
-		if err := s.Configure(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Originate(t.Context(), Prefixes(pfx("10.65.1.0/26"))); err != nil {
-			t.Fatal(err)
-		}
+		s.configure(c)
+		s.originate(Prefixes(pfx("10.65.1.0/26"))...)
 		all[1].bird = "passive on;" // so that our listener must have forgotten it, or we
 		if err := bird.Configure(t.Context(), inBIRD(all...)); err != nil {
 			t.Fatal(err)
@@ -302,7 +294,8 @@ func TestMaxPrefixes(t *testing.T) {
 		// Without a time, it is tried again when it may send more.
 		c.Peers[0].RestartAfter = 0
 		w.prefixes = many
-		if err := errors.Join(s.Configure(t.Context(), c), bird.Configure(t.Context(), inBIRD(w))); err != nil {
+		s.configure(c)
+		if err := bird.Configure(t.Context(), inBIRD(w)); err != nil {
 			t.Fatal(err)
 		}
 		s.until(t, "the session to be cut off for good", func(snap Snapshot) error {
@@ -312,9 +305,7 @@ func TestMaxPrefixes(t *testing.T) {
 			return nil
 		})
 		c.Peers[0].MaxPrefixes = 4
-		if err := s.Configure(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		s.configure(c)
 		s.established(t, w.name())
 	})
 }
@@ -332,9 +323,7 @@ func TestShutdown(t *testing.T) {
 		for i := range c.Peers {
 			c.Peers[i].Shutdown, c.Peers[i].ShutdownMessage = true, why
 		}
-		if err := s.Configure(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		s.configure(c)
 		for _, w := range wires {
 			ownnet.Within(t, 20*time.Second, "the ToR to know why", func() error { return w.says(t, bird, frr, why) })
 		}
@@ -344,7 +333,7 @@ func TestShutdown(t *testing.T) {
 					return fmt.Errorf("%+v", p)
 				}
 			}
-			if !snap.Settled() {
+			if !s.news.Settled {
 				return errors.New("not settled: sessions that are shut down are not waited for")
 			}
 			return nil
@@ -352,9 +341,7 @@ func TestShutdown(t *testing.T) {
 		for i := range c.Peers {
 			c.Peers[i].Shutdown = false
 		}
-		if err := s.Configure(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		s.configure(c)
 		s.established(t, wires[0].name(), wires[1].name())
 		// And the other way round.
 		if _, err := bird.Ask(t.Context(), `disable to10 "the ToR's own reason"`); err != nil {
@@ -400,18 +387,14 @@ func TestDrain(t *testing.T) {
 		})
 		before := []string{wires[0].since(t, bird, frr), wires[1].since(t, bird, frr)}
 		c.Drain = true
-		if err := s.Configure(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		s.configure(c)
 		ownnet.Within(t, 20*time.Second, "the community at the ToRs", func() error {
 			out, err := bird.Ask(t.Context(), "show route all table t10 for "+block.String())
 			out2, err2 := frr.Ask(t.Context(), "show bgp ipv4 unicast "+block.String())
 			return errors.Join(err, err2, contains(out, "(65535,0)"), contains(out2, "graceful-shutdown"))
 		})
 		c.Drain = false
-		if err := s.Configure(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		s.configure(c)
 		ownnet.Within(t, 20*time.Second, "the community to go", func() error {
 			out, err := bird.Ask(t.Context(), "show route all table t10 for "+block.String())
 			if strings.Contains(out, "(65535,0)") {
@@ -456,9 +439,7 @@ func TestRange(t *testing.T) {
 		})
 		before := []string{wires[1].since(t, bird, frr), wires[2].since(t, bird, frr)}
 		c.Ranges = c.Ranges[1:]
-		if err := s.Configure(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		s.configure(c)
 		s.until(t, "the range to be gone", func(snap Snapshot) error {
 			if p := snap.peer("rack-1[10.0.1.10]"); p.Name != "" || len(snap.Paths) != 1 {
 				return fmt.Errorf("%+v, %+v", p, snap.Paths)
@@ -472,9 +453,7 @@ func TestRange(t *testing.T) {
 		if diff := cmp.Diff(before, []string{wires[1].since(t, bird, frr), wires[2].since(t, bird, frr)}); diff != "" {
 			t.Errorf("sessions that were to stay (-before +after):\n%s", diff)
 		}
-		if err := s.Configure(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		s.configure(c)
 		s.established(t, wires[1].name())
 	})
 }

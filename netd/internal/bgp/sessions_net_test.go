@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"netd/firmware/lab"
-	"netd/netd/internal/filter"
 	"netd/netd/internal/ownnet"
+	"netd/netd/internal/rib"
 )
 
 // block is what the gateway originates, with its like in IPv6.
@@ -254,7 +254,7 @@ func (tr trial) learned(t *testing.T, tor int, snap Snapshot) {
 		return
 	}
 	own, theirs := tr.ends(tor)
-	want := []Path{{Prefix: tr.prefix(tor), NextHop: theirs, Peer: tr.peerName(tor), Rule: filter.Pools}}
+	want := []Path{{Prefix: tr.prefix(tor), NextHop: theirs, Peer: tr.peerName(tor), Rule: rib.ByPool}}
 	if tr.as != 65101 {
 		want[0].ASPath = []uint32{tr.as}
 	}

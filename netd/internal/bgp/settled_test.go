@@ -4,21 +4,25 @@ import "testing"
 
 func TestSettled(t *testing.T) {
 	up := PeerState{State: "Established", EndOfRIB: true}
-	for want, snapshots := range map[bool][]Snapshot{
+	type known struct {
+		peers      []PeerState
+		configured int
+	}
+	for want, cases := range map[bool][]known{
 		true: {
-			{}, {Peers: []PeerState{up, up}, configured: 2},
-			{Peers: []PeerState{up, {State: "Idle", Shutdown: true}, {State: "Established", EndOfRIB: true, Range: "rack-7"}}, configured: 2},
+			{}, {[]PeerState{up, up}, 2},
+			{[]PeerState{up, {State: "Idle", Shutdown: true}, {State: "Established", EndOfRIB: true, Range: "rack-7"}}, 2},
 		},
 		false: {
-			{Peers: []PeerState{up}, configured: 2},
-			{Peers: []PeerState{up, {State: "Established"}}, configured: 2},
-			{Peers: []PeerState{up, {State: "Established", EndOfRIB: true, Range: "rack-7"}}, configured: 2},
-			{Peers: []PeerState{{State: "Active", EndOfRIB: true}}, configured: 1},
+			{[]PeerState{up}, 2},
+			{[]PeerState{up, {State: "Established"}}, 2},
+			{[]PeerState{up, {State: "Established", EndOfRIB: true, Range: "rack-7"}}, 2},
+			{[]PeerState{{State: "Active", EndOfRIB: true}}, 1},
 		},
 	} {
-		for _, s := range snapshots {
-			if got := s.Settled(); got != want {
-				t.Errorf("settled: %v, want %v for %+v", got, want, s)
+		for _, c := range cases {
+			if got := settled(c.peers, c.configured); got != want {
+				t.Errorf("settled: %v, want %v for %+v", got, want, c)
 			}
 		}
 	}

@@ -22,8 +22,11 @@ import (
 	"netd/netd/internal/ownnet"
 )
 
-// TestMain makes this binary a speaker that dies at once, if it is called so.
+// TestMain makes this binary a speaker that dies at once, or is mute, if it is called so.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "mute" {
+		beMute(os.Args[2])
+	}
 	if len(os.Args) == 2 && os.Args[1] == "die" {
 		fmt.Fprintln(os.Stderr, "panic: a made-up one, as uid", os.Getuid())
 		os.Exit(2)
@@ -69,7 +72,7 @@ func TestSpeakerDies(t *testing.T) {
 		var log logbook
 		s := New(Options{
 			Program: program, Args: []string{"die"}, Socket: filepath.Join(dir, "run", "bgp.sock"), Log: slog.New(slog.NewTextHandler(&log, nil)),
-		}, Config{AS: 65101, RouterID: ip("10.0.1.11"), Port: 179}, nil, false)
+		}, Wanted{Config: Config{AS: 65101, RouterID: ip("10.0.1.11"), Port: 179}}, false)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx) }()
@@ -79,11 +82,11 @@ func TestSpeakerDies(t *testing.T) {
 			}
 			return nil
 		})
-		if _, err := s.Snapshot(ctx); !errors.Is(err, ErrAway) {
-			t.Errorf("snapshot without a speaker: %v, want ErrAway", err)
+		if n := s.Take(); !n.Away || n.Peers != nil || n.Paths.Whole {
+			t.Errorf("news without a speaker: %+v, want it to be away", n)
 		}
-		if err := s.Originate(ctx, nil); err != nil {
-			t.Errorf("originate without a speaker: %v, want it to be remembered", err)
+		if _, err := s.Details(ctx); !errors.Is(err, ErrAway) {
+			t.Errorf("details without a speaker: %v, want ErrAway", err)
 		}
 		select {
 		case <-s.Changed():

@@ -5,6 +5,7 @@ package bgp
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"netd/firmware/lab"
 	"netd/netd/internal/ownnet"
+	"netd/netd/internal/rib"
 )
 
 // site is a speaker in the test's own namespace and two ToRs, one of each kind:
@@ -24,8 +26,68 @@ import (
 //	     bird --- frr           10.0.9.0/30, the way to what is two hops away
 type site struct {
 	*Speaker
+	wanted Wanted
+	follower
 	log   *logbook
 	hosts [2]*lab.Host
+}
+
+// follower makes of news what is known.
+type follower struct {
+	news  News // the last
+	peers []PeerState
+	table map[netip.Prefix]*rib.Paths
+}
+
+// Snapshot is all that is known of a speaker at one moment.
+type Snapshot struct {
+	Peers []PeerState
+	Paths []Path
+}
+
+// Path is one path of a table.
+type Path struct {
+	Prefix  netip.Prefix
+	NextHop netip.Addr
+	Peer    string
+	Rank    int
+	ASPath  []uint32
+	Stale   bool
+	Rule    rib.Rule
+}
+
+// take adds what is new.
+func (f *follower) take(n News) {
+	if f.news = n; n.Peers != nil {
+		f.peers = n.Peers
+	}
+	if n.Paths.Whole || f.table == nil {
+		f.table = map[netip.Prefix]*rib.Paths{}
+	}
+	for _, e := range n.Paths.Entries {
+		if f.table[e.Prefix] = e.Paths; e.Paths == nil {
+			delete(f.table, e.Prefix)
+		}
+	}
+}
+
+// snapshot takes what is new, and returns all that is known. A speaker that is away is
+// an error.
+func (f *follower) snapshot(s *Speaker) (Snapshot, error) {
+	f.take(s.Take())
+	if f.news.Problem != nil {
+		return Snapshot{}, f.news.Problem
+	}
+	if f.news.Away {
+		return Snapshot{}, ErrAway
+	}
+	snap := Snapshot{Peers: f.peers}
+	for _, prefix := range slices.SortedFunc(maps.Keys(f.table), netip.Prefix.Compare) {
+		for _, p := range f.table[prefix].List {
+			snap.Paths = append(snap.Paths, Path{prefix, p.NextHop, p.Peer, p.Rank, p.ASPath, p.Stale, f.table[prefix].Rule})
+		}
+	}
+	return snap, nil
 }
 
 // The numbers of the ToRs, in addresses and prefixes.
@@ -116,7 +178,19 @@ func (s *site) address(t *testing.T, tor int, own, theirs netip.Addr) {
 // speak starts the speaker.
 func (s *site) speak(t *testing.T, c Config, originate ...netip.Prefix) {
 	t.Helper()
-	s.Speaker, _ = runSpeaker(t, c, Prefixes(originate...), s.log)
+	s.wanted = Wanted{c, Prefixes(originate...)}
+	s.Speaker, _ = runSpeaker(t, s.wanted, s.log)
+}
+
+// configure and originate change half of what is wanted each.
+func (s *site) configure(c Config) {
+	s.wanted.Config = c
+	s.Set(s.wanted)
+}
+
+func (s *site) originate(origins ...Origin) {
+	s.wanted.Origins = origins
+	s.Set(s.wanted)
 }
 
 // peer is a session's state.
@@ -138,7 +212,7 @@ func (s *site) until(t *testing.T, what string, cond func(Snapshot) error) Snaps
 	t.Helper()
 	var snap Snapshot
 	ownnet.Within(t, time.Minute, what, func() (err error) {
-		if snap, err = s.Snapshot(t.Context()); err != nil {
+		if snap, err = s.snapshot(s.Speaker); err != nil {
 			return err
 		}
 		return cond(snap)

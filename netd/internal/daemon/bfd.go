@@ -13,6 +13,7 @@ import (
 	"netd/netd/internal/bfd"
 	"netd/netd/internal/bgp"
 	"netd/netd/internal/link"
+	"netd/netd/internal/rib"
 )
 
 // findPaths takes over the BFD sessions of an earlier life, which went on. A loss
@@ -146,7 +147,10 @@ func (d *Daemon) readPaths() error {
 // forwards on, and its paths are kept for its restart time (RFC 5882 section 4.3.2). One
 // that dies or is cut off says nothing: its BGP is Established when BFD is lost.
 func (d *Daemon) excuse(s bfd.Status) bool {
-	restarts := slices.ContainsFunc(d.snapshot.Paths, func(p bgp.Path) bool { return p.Peer == s.Peer && p.Stale })
+	restarts := false
+	for _, paths := range d.snapshot.Paths {
+		restarts = restarts || slices.ContainsFunc(paths.List, func(p rib.Path) bool { return p.Peer == s.Peer && p.Stale })
+	}
 	if s.Independent || !restarts {
 		return false
 	}
@@ -157,7 +161,7 @@ func (d *Daemon) excuse(s bfd.Status) bool {
 
 // pathsChanged answers a change at once: the routes first, from what is known of
 // BGP already, and then the sessions.
-func (d *Daemon) pathsChanged(ctx context.Context) {
+func (d *Daemon) pathsChanged() {
 	before := d.lostPeers()
 	_ = d.readPaths() // The error is reported by the round that follows.
 	same := func(a, b bfd.Status) bool { return a.Peer == b.Peer && a.Failed.Equal(b.Failed) }
@@ -167,11 +171,7 @@ func (d *Daemon) pathsChanged(ctx context.Context) {
 	if _, err := d.program(); err != nil {
 		d.opts.Log.Error("routes after BFD", "err", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	if err := d.resetLost(ctx); err != nil {
-		d.opts.Log.Error("sessions after BFD", "err", err)
-	}
+	d.resetLost()
 }
 
 // lostPeers are the peers that BFD has lost, and that are not excused.
@@ -183,20 +183,14 @@ func (d *Daemon) lostPeers() []bfd.Status {
 
 // resetLost resets the BGP session of each peer that was lost, once: its hold time
 // is longer, and when that expires GoBGP would keep the paths as stale.
-func (d *Daemon) resetLost(ctx context.Context) error {
-	var errs []error
+func (d *Daemon) resetLost() {
 	for _, l := range d.lost() {
 		if d.speaker == nil || d.reset[l.Peer].Equal(l.Since) {
 			continue
 		}
-		established := slices.ContainsFunc(d.snapshot.Peers, func(p bgp.PeerState) bool { return p.Address == l.Address && p.Established() })
-		if established {
-			if err := d.speaker.Reset(ctx, l.Address, l.Why); err != nil && !errors.Is(err, bgp.ErrAway) {
-				errs = append(errs, err)
-				continue
-			}
+		if slices.ContainsFunc(d.snapshot.Peers, func(p bgp.PeerState) bool { return p.Address == l.Address && p.Established() }) {
+			d.speaker.Reset(l.Address, l.Why)
 		}
 		d.reset[l.Peer] = l.Since
 	}
-	return errors.Join(errs...)
 }

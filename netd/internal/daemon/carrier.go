@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -17,7 +16,7 @@ import (
 
 // linksChanged answers a change of an uplink's carrier at once; all else is for the
 // round that follows.
-func (d *Daemon) linksChanged(ctx context.Context) {
+func (d *Daemon) linksChanged() {
 	links, err := d.kernel.Links()
 	if err != nil {
 		return // The round that follows reports it.
@@ -34,9 +33,7 @@ func (d *Daemon) linksChanged(ctx context.Context) {
 	if _, err := d.program(); err != nil {
 		d.opts.Log.Error("routes after a change of carrier", "err", err)
 	}
-	if err := d.resetLost(ctx); err != nil {
-		d.opts.Log.Error("sessions after a change of carrier", "err", err)
-	}
+	d.resetLost()
 }
 
 // noteCarriers logs how the uplinks differ from before, remembers when a carrier was

@@ -59,7 +59,6 @@ type Daemon struct {
 	runtime *containers.Runtime // has its own lock
 
 	speaker *bgp.Speaker // nil until this gateway has an address
-	mute    time.Time    // since when it has not answered; zero if it has
 	bfd     *bfd.Client
 	wake    chan struct{}
 	jobs    chan func() // work for the loop
@@ -74,7 +73,7 @@ type Daemon struct {
 	source   netip.Addr // the gateway's own, of IPv4
 	source6  netip.Addr
 	tunnels  []link.Tunnel
-	snapshot bgp.Snapshot
+	snapshot heard
 	paths    []bfd.Status         // to the peers that have BFD
 	reset    map[string]time.Time // by peer: the failure for which its session was reset
 	dark     map[string]time.Time // by uplink without carrier: since when
@@ -83,7 +82,6 @@ type Daemon struct {
 	settled  bool
 	guard    policy.Rules
 	flaps    map[string]uint64 // by peer: how often its session was lost
-	heard    learned
 	table    *route.Table
 	fib      *route.FIB
 	problems []string
@@ -320,10 +318,10 @@ func (d *Daemon) wait(ctx context.Context, repair <-chan time.Time, ready time.T
 			d.publish()
 			continue
 		case <-d.bfd.Changed():
-			d.pathsChanged(ctx)
+			d.pathsChanged()
 			return
 		case <-d.wake:
-			d.linksChanged(ctx)
+			d.linksChanged()
 		case <-d.radv.Changed():
 		case <-speaker:
 		case <-settle:

@@ -22,9 +22,11 @@ func (d *Daemon) gatewayRanges() []config.Range {
 func (d *Daemon) metGateways() []netip.Addr {
 	var met []netip.Addr
 	for _, r := range d.gatewayRanges() {
-		for _, p := range d.snapshot.Paths {
-			if r.Prefix.Contains(p.NextHop) {
-				met = append(met, p.NextHop)
+		for _, paths := range d.snapshot.Paths {
+			for _, p := range paths.List {
+				if r.Prefix.Contains(p.NextHop) {
+					met = append(met, p.NextHop)
+				}
 			}
 		}
 	}

@@ -32,7 +32,7 @@ func (d *Daemon) reconcile(ctx context.Context) bool {
 	d.findRouters()
 	errs = append(errs, d.watchPaths())
 	errs = append(errs, d.followAnnounces())
-	errs = append(errs, d.converse(ctx))
+	errs = append(errs, d.converse())
 	d.fib.Distrust()
 	res, err := d.program()
 	if err == nil {
@@ -95,7 +95,7 @@ func (d *Daemon) podMTU() int { return d.tunnelNeed().PodMTU() }
 
 // speak starts the speaker once this gateway has an address, and tells it what
 // we originate.
-func (d *Daemon) speak(ctx context.Context) error {
+func (d *Daemon) speak() error {
 	if d.config.BGP.AS == 0 || !d.source.IsValid() && !d.source6.IsValid() {
 		return nil
 	}
@@ -108,7 +108,8 @@ func (d *Daemon) speak(ctx context.Context) error {
 		}
 	}
 	c, err := d.speakerConfig() // another address came by DHCP, say
-	return errors.Join(err, d.speaker.Configure(ctx, c), d.speaker.Originate(ctx, d.origins()))
+	d.speaker.Set(bgp.Wanted{Config: c, Origins: d.origins()})
+	return err
 }
 
 func (d *Daemon) startSpeaker() error {
@@ -127,42 +128,38 @@ func (d *Daemon) startSpeaker() error {
 	return nil
 }
 
-// listen takes the speaker's snapshot. While the speaker is away the last one
-// stays in use.
-func (d *Daemon) listen(ctx context.Context) error {
+// listen takes in what the speaker knows. While it is away the last stays in use.
+func (d *Daemon) listen() error {
 	if d.speaker == nil {
 		return nil
 	}
 	read := since(&d.work.Read)
-	snap, err := d.speaker.Snapshot(ctx)
+	news := d.speaker.Take()
 	read()
-	if errors.Is(err, bgp.ErrAway) {
-		d.settled = false
-		return nil
-	}
-	if err != nil {
-		d.settled = false
-		return fmt.Errorf("read the BGP speaker; routes stay as they are: %w", err)
-	}
-	if snap.Started != d.snapshot.Started {
+	if news.Away || news.Started != d.snapshot.Started {
 		d.settled = false
 	}
-	d.logPeers(d.snapshot.Peers, snap.Peers)
-	d.countFlaps(d.snapshot.Peers, snap.Peers)
-	d.snapshot = snap
-	d.table.Learn(d.heard.update(snap.Paths))
+	if news.Away {
+		return news.Problem
+	}
+	if news.Peers != nil {
+		d.logPeers(d.snapshot.Peers, news.Peers)
+		d.countFlaps(d.snapshot.Peers, news.Peers)
+	}
+	d.snapshot.take(news)
+	d.table.Learn(news.Paths)
 	switch {
-	case !snap.Settled() || len(d.unheard()) > 0:
+	case !d.snapshot.Settled || len(d.unheard()) > 0:
 		d.toldAll = time.Time{}
 	case d.toldAll.IsZero():
 		d.toldAll = time.Now()
 	}
 	all := !d.toldAll.IsZero() && time.Since(d.toldAll) > settlePause
-	if !d.settled && (all || time.Since(snap.Started) > settleDeadline) {
+	if !d.settled && (all || time.Since(d.snapshot.Started) > settleDeadline) {
 		d.settled = true
 		d.opts.Log.Info("peers have told what they know", "all", all)
 	}
-	return nil
+	return news.Problem
 }
 
 func (d *Daemon) logPeers(before, now []bgp.PeerState) {

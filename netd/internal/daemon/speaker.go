@@ -1,14 +1,15 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"netd/netd/internal/bgp"
+	"netd/netd/internal/rib"
 )
 
 // ChildSocket is where a role that is a child of the agent serves it.
@@ -27,45 +28,36 @@ func (d *Daemon) newSpeaker(restarting bool) (*bgp.Speaker, error) {
 	socket := ChildSocket(d.opts.RunDir, "bgp")
 	return bgp.New(bgp.Options{
 		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: d.opts.Log,
-	}, c, d.origins(), restarting), nil
+	}, bgp.Wanted{Config: c, Origins: d.origins()}, restarting), nil
 }
 
-const (
-	// answerTimeout is how long the loop waits for an answer that costs the speaker
-	// nothing; muteTimeout how long it goes on asking one that does not answer.
-	answerTimeout = 3 * time.Second
-	muteTimeout   = 20 * time.Second
-)
-
-// converse tells the speaker what to do and listens to what it knows. One that hangs
-// must not keep the loop, on which BFD and the end of a trial wait: it is not asked
-// for more than a sign of life, and killed if it gives none for too long.
-func (d *Daemon) converse(ctx context.Context) error {
-	if err := d.answers(ctx); err != nil {
-		d.settled = false
-		return err
-	}
-	return errors.Join(d.speak(ctx), d.listen(ctx), d.resetLost(ctx))
+// heard is what the speaker has told so far. While it is away it stays in use.
+type heard struct {
+	Started time.Time
+	Peers   []bgp.PeerState
+	Settled bool
+	Paths   map[netip.Prefix]*rib.Paths
 }
 
-func (d *Daemon) answers(ctx context.Context) error {
-	if d.speaker == nil {
-		return nil
+// take adds what is new.
+func (h *heard) take(n bgp.News) {
+	h.Started, h.Settled = n.Started, n.Settled
+	if n.Peers != nil {
+		h.Peers = n.Peers
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	err := d.speaker.Ping(ctx)
-	switch {
-	case err == nil || errors.Is(err, bgp.ErrAway):
-		d.mute = time.Time{}
-		return nil
-	case d.mute.IsZero():
-		d.mute = time.Now()
-	case time.Since(d.mute) > muteTimeout:
-		d.opts.Log.Error("the BGP speaker hangs and is killed", "silent_for", time.Since(d.mute).Round(time.Second))
-		d.mute = time.Time{}
-		d.speaker.Kill()
+	if n.Paths.Whole || h.Paths == nil {
+		h.Paths = make(map[netip.Prefix]*rib.Paths, len(n.Paths.Entries))
 	}
-	time.AfterFunc(answerTimeout, d.poke)
-	return fmt.Errorf("the BGP speaker does not answer; routes stay as they are: %w", err)
+	for _, e := range n.Paths.Entries {
+		if h.Paths[e.Prefix] = e.Paths; e.Paths == nil {
+			delete(h.Paths, e.Prefix)
+		}
+	}
+}
+
+// converse tells the speaker what to do and takes in what it knows; neither waits.
+func (d *Daemon) converse() error {
+	err := errors.Join(d.speak(), d.listen())
+	d.resetLost()
+	return err
 }

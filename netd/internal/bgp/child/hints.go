@@ -16,6 +16,7 @@ import (
 
 	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/bgp/wire"
+	"netd/netd/internal/retry"
 )
 
 // hintPause is the shortest time from one burst of hints to the next.
@@ -87,8 +88,37 @@ func (h *hints) poke() {
 	}
 }
 
+// beatPause is the time from one beat to the next: the agent takes silence for a hang.
+const beatPause = 250 * time.Millisecond
+
+// lines are the pipe, to which two write whole lines.
+type lines struct {
+	mu   sync.Mutex // guards pipe, also over a write: what waits then is for the agent to read
+	pipe io.Writer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pipe.Write(b)
+}
+
+// beat says that this process lives until ctx or the pipe ends.
+func beat(ctx context.Context, pipe io.Writer) error {
+	line := wire.Hint{Beat: true}.Append(nil)
+	for {
+		if _, err := pipe.Write(line); err != nil {
+			return fmt.Errorf("tell the agent of life: %w", err)
+		}
+		if !retry.Sleep(ctx, beatPause) {
+			return ctx.Err()
+		}
+	}
+}
+
 // tell writes hints until ctx or the pipe ends. While the agent does not read, they
-// gather, and there are never more than prefixes.
+// gather, and there are never more than prefixes. Those that come after a rest are
+// written at once.
 func (h *hints) tell(ctx context.Context, pipe io.Writer) error {
 	w := bufio.NewWriterSize(pipe, 64<<10)
 	for {
@@ -121,7 +151,9 @@ func (h *hints) write(w *bufio.Writer) {
 	// A failed write is kept by w until it is flushed.
 	var line []byte
 	put := func(hint wire.Hint) {
-		line = hint.Append(line[:0])
+		if line = hint.Append(line[:0]); w.Available() < len(line) {
+			_ = w.Flush() // Only whole lines: there are others who write.
+		}
 		_, _ = w.Write(line)
 	}
 	for a, n := range peers {

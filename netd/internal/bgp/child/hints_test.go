@@ -12,8 +12,8 @@ import (
 	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 )
 
-// lines are the hints that the agent would be told now, sorted.
-func lines(t *testing.T, h *hints) []string {
+// told are the hints that the agent would be told now, sorted.
+func told(t *testing.T, h *hints) []string {
 	t.Helper()
 	var b strings.Builder
 	w := bufio.NewWriter(&b)
@@ -40,14 +40,14 @@ func TestHints(t *testing.T) {
 	h := newHints()
 	h.paths([]*apiutil.Path{path("10.64.3.0/26", false), path("2001:db8::/64", false)})
 	h.paths([]*apiutil.Path{path("10.64.3.0/26", true)})
-	if diff := cmp.Diff([]string{"10.64.3.0/26", "2001:db8::/64", "peer 10.0.1.1 2"}, lines(t, h)); diff != "" {
+	if diff := cmp.Diff([]string{"10.64.3.0/26", "2001:db8::/64", "peer 10.0.1.1 2"}, told(t, h)); diff != "" {
 		t.Errorf("hints (-want +got):\n%s", diff)
 	}
 	h.everything()
-	if diff := cmp.Diff([]string{"all"}, lines(t, h)); diff != "" {
+	if diff := cmp.Diff([]string{"all"}, told(t, h)); diff != "" {
 		t.Errorf("after everything (-want +got):\n%s", diff)
 	}
-	if again := lines(t, h); len(again) > 0 {
+	if again := told(t, h); len(again) > 0 {
 		t.Errorf("told again: %q", again)
 	}
 }

@@ -22,6 +22,11 @@ import (
 // restart time (RFC 4724 section 4.2); if the cause is wire.ErrLeave, with one, so
 // that they use them no longer.
 func Serve(ctx context.Context, socket string, log io.Writer) error {
+	failed := make(chan error, 2)
+	pipe := hintsPipe()
+	if pipe != nil {
+		go func() { failed <- beat(ctx, pipe) }()
+	}
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove old socket: %w", err)
 	}
@@ -42,14 +47,15 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	told.server.Store(s)
 	go s.Serve()
 	go endOrphans(ctx, s, logger)
-	failed, err := hint(ctx, s)
-	if err != nil {
+	if err := hint(ctx, s, pipe, failed); err != nil {
 		return err
 	}
 	select {
 	case <-ctx.Done():
 	case err := <-failed:
-		return err
+		if ctx.Err() == nil {
+			return err
+		}
 	}
 	if !errors.Is(context.Cause(ctx), wire.ErrLeave) {
 		// StopBgp would end one session after the other, and withdraw from the peers
@@ -63,24 +69,26 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	return nil
 }
 
-// hint tells the agent what to read again, if it has given us a pipe for that; the
-// channel has the error that ends this.
-func hint(ctx context.Context, s *server.BgpServer) (<-chan error, error) {
+// hintsPipe is where hints go; nil if the agent has given us none.
+func hintsPipe() io.Writer {
 	fd, err := strconv.Atoi(os.Getenv(wire.HintsVariable))
 	if err != nil {
-		return nil, nil // Started by hand.
+		return nil // Started by hand.
+	}
+	return &lines{pipe: os.NewFile(uintptr(fd), "hints")}
+}
+
+// hint tells the agent what to read again; failed has the error that ends this.
+func hint(ctx context.Context, s *server.BgpServer, pipe io.Writer, failed chan<- error) error {
+	if pipe == nil {
+		return nil
 	}
 	h := newHints()
 	if err := h.watch(ctx, s); err != nil {
-		return nil, fmt.Errorf("watch GoBGP: %w", err)
+		return fmt.Errorf("watch GoBGP: %w", err)
 	}
-	failed := make(chan error, 1)
-	go func() {
-		if err := h.tell(ctx, os.NewFile(uintptr(fd), "hints")); ctx.Err() == nil {
-			failed <- err
-		}
-	}()
-	return failed, nil
+	go func() { failed <- h.tell(ctx, pipe) }()
+	return nil
 }
 
 // bgpPort is where peers listen (RFC 4271 section 8.2.1).

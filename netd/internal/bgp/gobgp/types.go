@@ -111,6 +111,8 @@ type PeerState struct {
 	State string
 	// Since is when it was last Established or lost; zero if never.
 	Since time.Time
+	// HoldTime that was agreed upon with the peer; 0 without a session.
+	HoldTime time.Duration
 	// Reason of the last loss.
 	Reason string
 	// Shutdown by configuration.

@@ -16,13 +16,16 @@ import (
 //	10.64.3.0/26       the paths of this prefix may have changed
 //	peer ADDRESS N     so many prefixes has the peer announced so far, again or new
 //	all                anything may have changed
+//	beat               nothing, but the process lives
 const (
+	hintBeat = "beat"
 	hintAll  = "all"
 	hintPeer = "peer"
 )
 
 // Hint is one line, of which one kind is set.
 type Hint struct {
+	Beat   bool
 	All    bool
 	Prefix netip.Prefix
 	// Peer has announced so many prefixes.
@@ -33,6 +36,8 @@ type Hint struct {
 // Append appends the line.
 func (h Hint) Append(b []byte) []byte {
 	switch {
+	case h.Beat:
+		b = append(b, hintBeat...)
 	case h.All:
 		b = append(b, hintAll...)
 	case h.Peer.IsValid():
@@ -47,6 +52,8 @@ func (h Hint) Append(b []byte) []byte {
 // ParseHint understands a line without its end.
 func ParseHint(line string) (Hint, error) {
 	switch kind, rest, _ := strings.Cut(line, " "); kind {
+	case hintBeat:
+		return Hint{Beat: true}, nil
 	case hintAll:
 		return Hint{All: true}, nil
 	case hintPeer:
