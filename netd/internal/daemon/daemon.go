@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +41,8 @@ const (
 	// longestPause.
 	gatherPause  = 10 * time.Millisecond
 	longestPause = time.Second
+	// closeDeadline is how long the end waits for what the store has yet to write.
+	closeDeadline = 3 * time.Second
 )
 
 // Daemon is the agent. Its fields belong to the loop, but for those that say otherwise.
@@ -53,7 +54,7 @@ type Daemon struct {
 	started time.Time
 
 	kernel  *rtnl.Conn
-	store   *store.DB
+	store   *store.DB // any goroutine
 	ipam    *ipam.Allocator
 	pods    *pod.Manager
 	runtime *containers.Runtime // has its own lock
@@ -154,9 +155,7 @@ func open(o Options, l loaded) (*Daemon, error) {
 	if err := d.applyGuard(); err != nil {
 		return nil, err
 	}
-	if err := d.openStore(); err != nil {
-		return nil, err
-	}
+	d.openStore()
 	d.pods = pod.NewManager(d.kernel, o.NetnsDir)
 	d.runtime = containers.New(containers.Options{
 		Socket: o.ContainerdSocket, ImageDir: o.ImageDir, Shim: o.Shim, Runc: o.Runc,
@@ -165,24 +164,22 @@ func open(o Options, l loaded) (*Daemon, error) {
 	return d, nil
 }
 
-// openStore reads the assignments. A data partition that can not be written (it
-// is full, or gone) must not take the network away: the gateway routes on, what
-// runs keeps its address, and only new pods wait until the store opens.
-func (d *Daemon) openStore() error {
-	var keeper ipam.Store
-	db, err := store.Open(filepath.Join(d.opts.DataDir, "state.db"), d.opts.Log)
-	if d.store, keeper = db, db; err != nil {
-		d.opts.Log.Error("no store: new pods have to wait", "err", err)
-		keeper = store.Unavailable{Reason: err}
-	}
-	d.ipam, err = ipam.New(d.blocks(), keeper)
-	return err
+// openStore reads the assignments. A data partition that can not be read or written
+// (it is full, or gone) must not take the network away: the gateway routes on, what
+// runs keeps its address, and only new pods wait until the store can write.
+func (d *Daemon) openStore() {
+	d.store = store.Open(store.Options{
+		Path: filepath.Join(d.opts.DataDir, "state.db"), Name: podName.MatchString, Log: d.opts.Log,
+	})
+	d.ipam = ipam.New(d.blocks(), d.store)
 }
 
 func (d *Daemon) close() {
 	d.kernel.Close()
-	if d.store != nil {
-		_ = d.store.Close()
+	ctx, stop := context.WithTimeout(context.Background(), closeDeadline)
+	defer stop()
+	if err := d.store.Close(ctx); err != nil {
+		d.opts.Log.Error("the end of the store", "err", err)
 	}
 }
 
@@ -342,29 +339,6 @@ func (d *Daemon) wait(ctx context.Context, repair <-chan time.Time, ready time.T
 func (d *Daemon) repair() {
 	d.repairGuard()
 	d.mendPods()
-	if d.store != nil {
-		return
-	}
-	if err := d.openStore(); err != nil {
-		d.opts.Log.Error("read the store", "err", err)
-	}
-	for _, p := range d.podNets { // They got by without it.
-		d.record(p)
-	}
-	if d.store != nil {
-		d.opts.Log.Info("the store is there again")
-	}
-}
-
-// record makes sure that the store knows the addresses that a pod has.
-func (d *Daemon) record(p pod.Pod) {
-	known := d.ipam.Lookup(p.Name)
-	if !slices.ContainsFunc(p.Addresses, func(a netip.Addr) bool { return !slices.Contains(known, a) }) {
-		return
-	}
-	if err := d.ipam.Claim(p.Name, p.Addresses); err != nil {
-		d.opts.Log.Error("a pod was found with an address that is not recorded", "pod", p.Name, "err", err)
-	}
 }
 
 // blocks are this gateway's shares of the pools.
@@ -430,16 +404,16 @@ func (d *Daemon) adopt() error {
 		case len(p.Addresses) == 0:
 			continue // Half made: its workload makes it whole.
 		}
-		d.record(p)
+		if err := d.ipam.Claim(p.Name, p.Addresses); err != nil {
+			d.opts.Log.Error("a pod was found with an address that is not recorded", "pod", p.Name, "err", err)
+		}
 		d.podNets[p.Name] = p
 	}
 	for _, name := range d.ipam.Pods() {
 		if _, found := d.podNets[name]; found || wanted[name] {
 			continue
 		}
-		if err := d.ipam.Release(name); err != nil {
-			d.opts.Log.Error("an address stays assigned to a pod that is gone", "pod", name, "err", err)
-		}
+		d.ipam.Release(name)
 	}
 	if n := len(d.podNets); n > 0 {
 		d.opts.Log.Info("found the pods of before", "pods", n)

@@ -41,7 +41,7 @@ func (d *Daemon) addPod(name string) (pod.Pod, error) {
 		return pod.Pod{}, fmt.Errorf("pod name %q: expected at most 63 of a-z, 0-9 and -, e.g. web-0", name)
 	}
 	begin := time.Now()
-	addresses, err := d.ipam.Assign(name)
+	addresses, err := d.assign(name)
 	if err != nil {
 		return pod.Pod{}, err
 	}
@@ -61,6 +61,15 @@ func (d *Daemon) addPod(name string) (pod.Pod, error) {
 	return p, nil
 }
 
+// assign gives the pod its addresses; they are durable when it returns.
+func (d *Daemon) assign(name string) ([]netip.Addr, error) {
+	t, err := d.ipam.Assign(name)
+	if err != nil {
+		return nil, err
+	}
+	return t.Addresses, d.ipam.Settle(t, <-t.Durable)
+}
+
 // hasRoutes tells whether the kernel has our routes to all of a pod's addresses.
 func (d *Daemon) hasRoutes(addresses []netip.Addr) bool {
 	return !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !d.fib.Has(netip.PrefixFrom(a, a.BitLen())) })
@@ -73,7 +82,7 @@ func (d *Daemon) fitPods() error {
 	mtu := d.podMTU()
 	var errs []error
 	for _, p := range d.podNets {
-		addresses, err := d.ipam.Assign(p.Name)
+		addresses, err := d.assign(p.Name)
 		if err != nil {
 			errs = append(errs, err)
 			addresses = p.Addresses
@@ -119,5 +128,8 @@ func (d *Daemon) removePod(name string) error {
 	if _, err := d.program(); err != nil {
 		d.opts.Log.Error("routes after the removal of a pod", "pod", name, "err", err)
 	}
-	return d.ipam.Release(name)
+	if err := <-d.ipam.Release(name); err != nil {
+		return fmt.Errorf("release the addresses of pod %s: %w", name, err)
+	}
+	return nil
 }

@@ -65,13 +65,16 @@ func (d *Daemon) publish() {
 	d.view.Store(v)
 }
 
-// allProblems are those of the last round and those of single uplinks.
+// allProblems are those of the last round, those of single uplinks and the store's.
 func (d *Daemon) allProblems() []string {
 	all := slices.Clone(d.problems)
 	for _, u := range d.uplinks {
 		if u.Problem != "" {
 			all = append(all, fmt.Sprintf("uplink %s: %s", u.Name, u.Problem))
 		}
+	}
+	if err := d.store.Problem(); err != nil {
+		all = append(all, err.Error())
 	}
 	return all
 }

@@ -1,217 +1,280 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"sync"
 	"time"
 
-	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
+	"netd/netd/internal/retry"
+	"netd/netd/internal/wake"
 )
 
-// lockTimeout bounds the wait for the file's lock. There is one agent at a time
-// already, so only a stray tool can hold it.
-const lockTimeout = 2 * time.Second
+const (
+	// checkInterval is how often the file is looked at that nobody writes.
+	checkInterval = time.Minute
+	// firstPause and longestPause are between two tries to write.
+	firstPause   = time.Second
+	longestPause = 30 * time.Second
+)
 
-var metaBucket = []byte("meta")
-
-// family says where one family's addresses are. IPv4's are where they were before
-// there was IPv6: an older release, to which a box may fall back, reads them there,
-// and does not look at the others.
-type family struct {
-	bits       int // of an address
-	pods, last []byte
+// Options say where the file is, and what is right in it.
+type Options struct {
+	Path string
+	// Name tells whether a pod can be called so.
+	Name func(pod string) bool
+	Log  *slog.Logger
 }
 
-func families() []family {
-	return []family{
-		{32, []byte("pods"), []byte("last-address")},
-		{128, []byte("pods6"), []byte("last-address6")},
+// DB is the pods' addresses, and the goroutine that writes them. Its methods can be
+// called from any goroutine and, but for Close, never wait.
+type DB struct {
+	o       Options
+	file    file // the goroutine's
+	wake    wake.Signal
+	changed wake.Signal
+	closing chan struct{}
+	ended   chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	read    bool       // the file was, or there is none
+	state   state
+	fresh   bool // the file has been read since the last Load
+	version int  // of state
+	written int  // the version that the file has
+	waiting []chan<- error
+	problem error
+	closed  bool
+}
+
+// Open reads the file, whatever is in it, and starts the goroutine. What can not be
+// read or makes no sense does not count; the log says so, and the file is kept as
+// PATH.torn-TIME. If it is not known whether there is a file (the disk is not there),
+// Put fails and Problem says why, until it can be read: see Load.
+func Open(o Options) *DB { return open(o, (*os.File).Sync) }
+
+func open(o Options, sync func(*os.File) error) *DB {
+	d := &DB{
+		o: o, file: file{path: o.Path, sync: sync}, wake: wake.New(), changed: wake.New(),
+		closing: make(chan struct{}), ended: make(chan struct{}), state: state{pods: map[string][]netip.Addr{}},
+	}
+	d.note(d.guard(d.look))
+	if d.problem != nil || d.version != d.written {
+		d.wake.Send()
+	}
+	go d.run()
+	return d
+}
+
+// Load returns what the file said of all pods' addresses, IPv4 first, and those given
+// out last, if it has been read since the last call. That is so at the first one, and
+// once more if the file could only be read later; what was Put before is forgotten then.
+func (d *DB) Load() (pods map[string][]netip.Addr, last []netip.Addr, fresh bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.fresh {
+		return nil, nil, false
+	}
+	d.fresh = false
+	s := d.state.clone()
+	return s.pods, s.last, true
+}
+
+// Put records that the pod has these addresses and no others (none: that it is gone),
+// that no other pod has them, and which were given out last. The channel gets nil
+// when that is durable, or was superseded by a later Put of the pod that is; or the
+// reason why it is not. The store goes on trying then, until another Put says
+// otherwise. Before the file could be read, it fails at once and nothing is kept.
+func (d *DB) Put(pod string, addresses, last []netip.Addr) <-chan error {
+	done := make(chan error, 1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		done <- errors.New("the store is closed")
+		return done
+	}
+	if !d.read {
+		done <- d.problem
+		return done
+	}
+	d.state.set(pod, addresses)
+	d.state.last = last
+	d.version++
+	d.waiting = append(d.waiting, done)
+	d.wake.Send()
+	return done
+}
+
+// Problem is why the file does not say what it should, nil if it does or is about to.
+func (d *DB) Problem() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.problem
+}
+
+// Changed is ready when Problem has changed, or the file could be read at last.
+func (d *DB) Changed() <-chan struct{} { return d.changed }
+
+// Close writes what is left and ends the goroutine. Its error says that either could
+// not be done, or not before ctx ended: a disk that hangs is left hanging.
+func (d *DB) Close(ctx context.Context) error {
+	d.mu.Lock()
+	if !d.closed {
+		d.closed = true
+		close(d.closing)
+	}
+	d.mu.Unlock()
+	select {
+	case <-d.ended:
+		return d.Problem()
+	case <-ctx.Done():
+		return fmt.Errorf("write %s: %w", d.o.Path, ctx.Err())
 	}
 }
 
-// of returns the family's address, invalid if there is none.
-func (f family) of(addresses []netip.Addr) netip.Addr {
-	for _, a := range addresses {
-		if a.BitLen() == f.bits {
-			return a
+// run is the goroutine: it writes what there is, together.
+func (d *DB) run() {
+	defer close(d.ended)
+	check := time.NewTicker(checkInterval)
+	defer check.Stop()
+	pause := retry.Backoff{First: firstPause, Last: longestPause}
+	var again <-chan time.Time
+	for last := false; !last; {
+		select {
+		case <-d.wake:
+		case <-again:
+			again = nil
+		case <-check.C:
+		case <-d.closing:
+			last = true
+		}
+		if d.commit() {
+			pause.Reset()
+			again = nil
+		} else if again == nil {
+			again = time.After(pause.Next(0))
 		}
 	}
-	return netip.Addr{}
 }
 
-// DB is the open file.
-type DB struct{ db *bbolt.DB }
-
-// Open opens or creates the file. A file that is torn is put aside as
-// PATH.torn-TIME and a new one begun: a gateway with no memory serves, a gateway
-// that refuses to start does not. The log says so.
-func Open(path string, log *slog.Logger) (*DB, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("open state: %w", err)
+// commit makes all durable that was Put until now, and tells those who wait for it.
+func (d *DB) commit() bool {
+	d.mu.Lock()
+	waiting := d.waiting
+	d.waiting = nil
+	d.mu.Unlock()
+	err := d.guard(d.write)
+	d.note(err)
+	for _, done := range waiting {
+		done <- err
 	}
-	db, err := open(path)
-	if err == nil {
-		return db, nil
-	}
-	if !torn(err) {
-		return nil, fmt.Errorf("open state %s: %w", path, err)
-	}
-	aside := fmt.Sprintf("%s.torn-%d", path, time.Now().Unix())
-	log.Error("the state file is torn: it is put aside and the gateway starts without it; pods may get other addresses",
-		"file", path, "aside", aside, "err", err)
-	if err := os.Rename(path, aside); err != nil {
-		return nil, fmt.Errorf("put torn state aside: %w", err)
-	}
-	if db, err = open(path); err != nil {
-		return nil, fmt.Errorf("open state %s: %w", path, err)
-	}
-	return db, nil
+	return err == nil
 }
 
-// tornError marks damage of the content, as opposed to an error of the system.
-type tornError struct{ reason string }
-
-func (e tornError) Error() string { return e.reason }
-
-func torn(err error) bool {
-	var t tornError
-	return errors.As(err, &t) || errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) ||
-		errors.Is(err, bolterrors.ErrVersionMismatch)
-}
-
-// open opens the file and reads every page of it once. bbolt panics on some
-// damaged pages; that too is a torn file.
-func open(path string) (d *DB, err error) {
-	var db *bbolt.DB
+// guard runs f and takes a panic for an error: whatever is in the file or becomes of
+// the disk, the agent lives.
+func (d *DB) guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			d, err = nil, tornError{fmt.Sprint(p)}
-		}
-		if err != nil && db != nil {
-			_ = db.Close()
+			err = fmt.Errorf("%v: %s", p, debug.Stack())
 		}
 	}()
-	// A file shorter than its two meta pages makes bbolt say "file size too
-	// small" without a type that could be asked for; an empty one is new.
-	if st, err := os.Stat(path); err == nil && st.Size() > 0 && st.Size() < int64(4*os.Getpagesize()) {
-		return nil, tornError{fmt.Sprintf("file of %d octets is shorter than an empty one", st.Size())}
-	}
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout})
-	if err != nil {
-		return nil, err
-	}
-	err = db.View(func(tx *bbolt.Tx) error {
-		var first error
-		for e := range tx.Check() { // The channel must be drained.
-			if first == nil {
-				first = tornError{e.Error()}
-			}
-		}
-		return first
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &DB{db}, nil
+	return f()
 }
 
-// Close ends the use of the file.
-func (d *DB) Close() error { return d.db.Close() }
-
-// Load returns all pods' addresses, IPv4 first, and those given out last.
-func (d *DB) Load() (map[string][]netip.Addr, []netip.Addr, error) {
-	pods := map[string][]netip.Addr{}
-	var last []netip.Addr
-	err := d.db.View(func(tx *bbolt.Tx) error {
-		for _, f := range families() {
-			if meta := tx.Bucket(metaBucket); meta != nil {
-				if a, err := netip.ParseAddr(string(meta.Get(f.last))); err == nil {
-					last = append(last, a)
-				}
-			}
-			b := tx.Bucket(f.pods)
-			if b == nil {
-				continue
-			}
-			err := b.ForEach(func(pod, addr []byte) error {
-				a, err := netip.ParseAddr(string(addr))
-				if err != nil {
-					return fmt.Errorf("pod %s: %w", pod, err)
-				}
-				pods[string(pod)] = append(pods[string(pod)], a)
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return pods, last, err
+// note keeps the outcome and says so, once.
+func (d *DB) note(err error) {
+	d.mu.Lock()
+	before := d.problem
+	if d.problem = err; err != nil {
+		d.problem = fmt.Errorf("keep the pods' addresses in %s: %w", d.o.Path, err)
+	}
+	now := d.problem
+	d.mu.Unlock()
+	switch {
+	case now == nil && before == nil, now != nil && before != nil && now.Error() == before.Error():
+		return
+	case now == nil:
+		d.o.Log.Info("the pods' addresses are written again", "file", d.o.Path)
+	default:
+		d.o.Log.Error("the pods' addresses can not be written; new pods have to wait", "err", now)
+	}
+	d.changed.Send()
 }
 
-// Assign records the pod's addresses, at most one of a family and in the place of
-// those that it had, and which were given out last.
-func (d *DB) Assign(pod string, addresses, last []netip.Addr) error {
-	return d.db.Update(func(tx *bbolt.Tx) error {
-		meta, err := tx.CreateBucketIfNotExists(metaBucket)
-		if err != nil {
+// write brings the file up to date.
+func (d *DB) write() error {
+	d.mu.Lock()
+	read := d.read
+	d.mu.Unlock()
+	if !read {
+		if err := d.look(); err != nil {
 			return err
 		}
-		for _, f := range families() {
-			pods, err := tx.CreateBucketIfNotExists(f.pods)
-			if err != nil {
-				return err
-			}
-			if err := put(meta, f.last, f.of(last)); err != nil {
-				return err
-			}
-			if err := put(pods, []byte(pod), f.of(addresses)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// put writes an address, or that there is none.
-func put(b *bbolt.Bucket, key []byte, a netip.Addr) error {
-	if !a.IsValid() {
-		return b.Delete(key)
 	}
-	return b.Put(key, []byte(a.String()))
-}
-
-// Release forgets the pod.
-func (d *DB) Release(pod string) error {
-	return d.db.Update(func(tx *bbolt.Tx) error {
-		for _, f := range families() {
-			if b := tx.Bucket(f.pods); b != nil {
-				if err := b.Delete([]byte(pod)); err != nil {
-					return err
-				}
-			}
-		}
+	what := d.file.strange()
+	if what != "" {
+		aside, err := d.file.putAside()
+		d.file.accept()
+		d.o.Log.Error("the state file has changed under the agent; it is written anew from memory", "file", d.o.Path, "what", what, "aside", aside, "err", err)
+	}
+	d.mu.Lock()
+	if what != "" {
+		d.version++
+	}
+	s, version, same := d.state.clone(), d.version, d.version == d.written
+	d.mu.Unlock()
+	if same {
 		return nil
-	})
+	}
+	content, err := image(s)
+	if err != nil {
+		return err
+	}
+	if err := d.file.write(content); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.written = version
+	d.mu.Unlock()
+	return nil
 }
 
-// Unavailable stands in for a file that could not be opened: it knows nothing,
-// and whatever must be durable is refused with the reason.
-type Unavailable struct{ Reason error }
-
-// Load finds nothing.
-func (u Unavailable) Load() (map[string][]netip.Addr, []netip.Addr, error) {
-	return map[string][]netip.Addr{}, nil, nil
+// look reads the file.
+func (d *DB) look() error {
+	if err := os.MkdirAll(filepath.Dir(d.o.Path), 0o700); err != nil {
+		return err
+	}
+	data, damage, err := d.file.read()
+	if err != nil {
+		return err
+	}
+	var records []record
+	if len(data) > 0 {
+		var wrong []string
+		records, wrong = decode(data, buckets())
+		damage = append(damage, wrong...)
+	}
+	s, bad := stateOf(records, d.o.Name)
+	damage = append(damage, bad...)
+	d.mu.Lock()
+	d.state, d.read, d.fresh = s, true, true
+	if len(damage) > 0 {
+		d.version++
+	}
+	d.mu.Unlock()
+	d.changed.Send()
+	if len(damage) > 0 {
+		aside, err := d.file.putAside()
+		d.file.accept()
+		d.o.Log.Error("the state file is torn: what it says of some pods is lost, and they may get other addresses; it is kept aside",
+			"file", d.o.Path, "aside", aside, "pods", len(s.pods), "wrong", damage[:min(len(damage), 10)], "more", max(0, len(damage)-10), "err", err)
+	}
+	return nil
 }
-
-// Assign refuses.
-func (u Unavailable) Assign(string, []netip.Addr, []netip.Addr) error { return u.Reason }
-
-// Release refuses.
-func (u Unavailable) Release(string) error { return u.Reason }

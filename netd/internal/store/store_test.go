@@ -2,13 +2,19 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -23,111 +29,326 @@ func addresses(list ...string) []netip.Addr {
 	return as
 }
 
-func reopen(t *testing.T, path string, db *DB) *DB {
-	t.Helper()
-	if db != nil {
-		if err := db.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	db, err := Open(path, slog.Default())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
+// log is what a DB says; it is read while the DB goes on.
+type log struct {
+	mu  sync.Mutex
+	out strings.Builder
 }
 
-func expect(t *testing.T, db *DB, pods map[string][]netip.Addr, last []netip.Addr) {
+func (l *log) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(b)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.String()
+}
+
+func options(path string, l *log) Options {
+	return Options{
+		Path: path, Name: validName,
+		Log: slog.New(slog.NewTextHandler(l, nil)),
+	}
+}
+
+// opened is a DB that is closed at the latest when the test ends.
+func opened(t *testing.T, path string, sync func(*os.File) error) (*DB, *log) {
 	t.Helper()
-	gotPods, gotLast, err := db.Load()
-	if err != nil {
-		t.Fatal(err)
+	l := &log{}
+	db := open(options(path, l), sync)
+	t.Cleanup(func() { shut(t, db) })
+	return db, l
+}
+
+func shut(t *testing.T, db *DB) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	if err := db.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func nosync(*os.File) error { return nil }
+
+// answer waits for what a Put says.
+func answer(t *testing.T, done <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatal("no answer")
+		return nil
+	}
+}
+
+func put(t *testing.T, db *DB, pod string, as ...string) {
+	t.Helper()
+	if err := answer(t, db.Put(pod, addresses(as...), addresses(as...))); err != nil {
+		t.Fatalf("put %s: %v", pod, err)
+	}
+}
+
+// says compares what the file at path says now, in another life, with want.
+func says(t *testing.T, path string, want map[string][]netip.Addr, last []netip.Addr) {
+	t.Helper()
+	db, l := opened(t, path, nosync)
+	pods, gotLast, fresh := db.Load()
+	shut(t, db)
+	if !fresh {
+		t.Errorf("the file was not read: %v", db.Problem())
 	}
 	opt := cmpopts.EquateComparable(netip.Addr{})
-	if diff := cmp.Diff(pods, gotPods, opt); diff != "" {
-		t.Errorf("pods (-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, pods, opt, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("pods (-want +got):\n%s%s", diff, l)
 	}
 	if diff := cmp.Diff(last, gotLast, opt); diff != "" {
-		t.Errorf("last (-want +got):\n%s", diff)
+		t.Errorf("last (-want +got):\n%s%s", diff, l)
 	}
 }
 
 func TestSurvivesReopen(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
-	db := reopen(t, path, nil)
+	path := filepath.Join(t.TempDir(), "sub", "state.db")
+	db, l := opened(t, path, (*os.File).Sync)
+	last := addresses("10.64.1.8", "2001:db8:64:1::8")
 	for pod, as := range map[string][]netip.Addr{
 		"web-0": addresses("10.64.1.5", "2001:db8:64:1::5"),
 		"web-1": addresses("10.64.1.6", "2001:db8:64:1::6"),
 		"four":  addresses("10.64.1.7"),
 		"six":   addresses("2001:db8:64:1::7"),
 		"less":  addresses("10.64.1.8", "2001:db8:64:1::8"),
+		"robed": addresses("10.64.1.10", "2001:db8:64:1::a"),
 	} {
-		if err := db.Assign(pod, as, addresses("10.64.1.8", "2001:db8:64:1::8")); err != nil {
+		if err := answer(t, db.Put(pod, as, last)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := db.Assign("less", addresses("10.64.1.9"), addresses("10.64.1.9", "2001:db8:64:1::8")); err != nil {
-		t.Fatal(err)
+	db.Put("less", addresses("10.64.1.9"), last)
+	db.Put("four", addresses("10.64.1.7", "2001:db8:64:1::a"), last) // It is robed's no more.
+	db.Put("web-1", nil, addresses("10.64.1.9", "2001:db8:64:1::8"))
+	shut(t, db)
+	if err := answer(t, db.Put("late", addresses("10.64.1.40"), nil)); err == nil {
+		t.Error("put after the end: no error")
 	}
-	if err := db.Release("web-1"); err != nil {
-		t.Fatal(err)
-	}
-	expect(t, reopen(t, path, db), map[string][]netip.Addr{
-		"web-0": addresses("10.64.1.5", "2001:db8:64:1::5"), "four": addresses("10.64.1.7"), "six": addresses("2001:db8:64:1::7"),
-		"less": addresses("10.64.1.9"),
+	says(t, path, map[string][]netip.Addr{
+		"web-0": addresses("10.64.1.5", "2001:db8:64:1::5"), "four": addresses("10.64.1.7", "2001:db8:64:1::a"),
+		"six": addresses("2001:db8:64:1::7"), "less": addresses("10.64.1.9"), "robed": addresses("10.64.1.10"),
 	}, addresses("10.64.1.9", "2001:db8:64:1::8"))
+	if l.String() != "" {
+		t.Errorf("nothing was wrong, and the log says:\n%s", l)
+	}
 }
 
-// The file of a release that knew no IPv6 is read, and that release finds its own
-// part again after a fall back.
-func TestOlderFile(t *testing.T) {
+// A former release reads what this one writes, and the other way round.
+func TestFormerRelease(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
-	db := reopen(t, path, nil)
-	err := db.db.Update(func(tx *bbolt.Tx) error {
-		pods, _ := tx.CreateBucketIfNotExists([]byte("pods"))
-		meta, _ := tx.CreateBucketIfNotExists([]byte("meta"))
-		return errors.Join(pods.Put([]byte("web-0"), []byte("10.64.1.5")), meta.Put([]byte("last-address"), []byte("10.64.1.5")))
-	})
+	former, err := bbolt.Open(path, 0o600, &bbolt.Options{NoSync: true, NoGrowSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	db = reopen(t, path, db)
-	expect(t, db, map[string][]netip.Addr{"web-0": addresses("10.64.1.5")}, addresses("10.64.1.5"))
-	if err := db.Assign("web-0", addresses("10.64.1.5", "2001:db8:64:1::1"), addresses("10.64.1.5", "2001:db8:64:1::1")); err != nil {
+	want := map[string][]netip.Addr{}
+	for i := range 400 { // Branches, and pages that were used before.
+		pod, addr := fmt.Sprint("web-", i), fmt.Sprintf("10.64.%d.%d", i/200, i%200)
+		want[pod] = addresses(addr)
+		err := former.Update(func(tx *bbolt.Tx) error {
+			pods, err := tx.CreateBucketIfNotExists([]byte("pods"))
+			meta, err2 := tx.CreateBucketIfNotExists([]byte("meta"))
+			return errors.Join(err, err2, pods.Put([]byte(pod), []byte(addr)), meta.Put([]byte("last-address"), []byte(addr)))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := former.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err = db.db.View(func(tx *bbolt.Tx) error {
-		if got := string(tx.Bucket([]byte("pods")).Get([]byte("web-0"))); got != "10.64.1.5" {
-			t.Errorf("what the older release reads of web-0: %q", got)
+	says(t, path, want, addresses("10.64.1.199"))
+
+	for range 3 { // Also over the spare, and over what is in it.
+		db, l := opened(t, path, nosync)
+		put(t, db, "web-0", "10.64.0.0", "2001:db8:64:1::1")
+		shut(t, db)
+		if l.String() != "" {
+			t.Errorf("the log says:\n%s", l)
 		}
-		if got := string(tx.Bucket([]byte("meta")).Get([]byte("last-address"))); got != "10.64.1.5" {
-			t.Errorf("what the older release reads of the last address: %q", got)
+		if former, err = bbolt.Open(path, 0o600, nil); err != nil {
+			t.Fatal(err)
 		}
+		err = former.Update(func(tx *bbolt.Tx) error {
+			for e := range tx.Check() {
+				t.Errorf("the former release's check: %v", e)
+			}
+			got := map[string][]netip.Addr{}
+			if err := tx.Bucket([]byte("pods")).ForEach(func(k, v []byte) error {
+				got[string(k)] = addresses(string(v))
+				return nil
+			}); err != nil {
+				return err
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Errorf("pods for the former release (-want +got):\n%s", diff)
+			}
+			if got := string(tx.Bucket([]byte("pods6")).Get([]byte("web-0"))); got != "2001:db8:64:1::1" {
+				t.Errorf("IPv6 of web-0: %q", got)
+			}
+			return tx.Bucket([]byte("pods")).Put([]byte("web-1"), []byte("10.64.0.1"))
+		})
+		if err = errors.Join(err, former.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// gate is an fsync that waits until it is let through, and then says what it is told.
+type gate struct {
+	begun chan string
+	go_   chan error
+}
+
+func (g gate) sync(f *os.File) error {
+	if info, err := f.Stat(); err == nil && info.IsDir() {
 		return nil
-	})
-	if err != nil {
+	}
+	g.begun <- f.Name()
+	return <-g.go_
+}
+
+// Nobody waits for the disk, and what comes while it is busy is one write.
+func TestSlowDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	g := gate{make(chan string, 100), make(chan error)}
+	db, _ := opened(t, path, g.sync)
+	first := db.Put("first", addresses("10.64.1.0"), nil)
+	<-g.begun
+	var all []<-chan error
+	want := map[string][]netip.Addr{"first": addresses("10.64.1.0")}
+	for i := range 40 {
+		pod, addr := fmt.Sprint("web-", i), fmt.Sprintf("10.64.1.%d", i+1)
+		want[pod] = addresses(addr)
+		all = append(all, db.Put(pod, addresses("10.64.2.1"), nil), db.Put(pod, addresses(addr), nil))
+	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Millisecond)
+	defer stop()
+	select {
+	case err := <-first:
+		t.Fatalf("the first was answered before the disk has: %v", err)
+	default:
+	}
+	g.go_ <- nil
+	if err := answer(t, first); err != nil {
+		t.Errorf("first: %v", err)
+	}
+	<-g.begun
+	g.go_ <- nil
+	for _, done := range all {
+		if err := answer(t, done); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(g.begun); n != 0 {
+		t.Errorf("the 40 pods took %d fsyncs more than one", n)
+	}
+	says(t, path, want, nil)
+
+	db.Put("last", addresses("10.64.1.99"), nil)
+	<-g.begun
+	if err := db.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("close with a disk that hangs: %v", err)
+	}
+	g.go_ <- nil
+}
+
+// A disk that fails is told to those who wait and to the log once, is tried again, and
+// what the memory says then is what the file says.
+func TestDiskFails(t *testing.T) {
+	for _, failure := range []error{syscall.ENOSPC, syscall.EIO, nil} {
+		t.Run(fmt.Sprint(failure), func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "state.db")
+			var broken atomic.Bool
+			db, l := opened(t, path, func(f *os.File) error {
+				switch {
+				case broken.Load() && failure == nil:
+					panic("a page is not what it was")
+				case broken.Load():
+					return &os.PathError{Op: "sync", Path: f.Name(), Err: failure}
+				}
+				return nil
+			})
+			put(t, db, "web-0", "10.64.1.0")
+			broken.Store(true)
+			for i := range 3 {
+				if err := answer(t, db.Put("web-1", addresses("10.64.1.1"), nil)); err == nil || failure != nil && !errors.Is(err, failure) {
+					t.Errorf("put %d: %v, want %v", i, err, failure)
+				}
+			}
+			says(t, path, map[string][]netip.Addr{"web-0": addresses("10.64.1.0")}, addresses("10.64.1.0"))
+			if db.Problem() == nil {
+				t.Error("no problem is told")
+			}
+			for range cap(db.changed) {
+				<-db.Changed()
+			}
+			broken.Store(false)
+			select { // By itself: nobody puts anything.
+			case <-db.Changed():
+			case <-time.After(20 * time.Second):
+				t.Fatalf("the store does not come back; problem: %v", db.Problem())
+			}
+			if err := db.Problem(); err != nil {
+				t.Errorf("problem: %v", err)
+			}
+			says(t, path, map[string][]netip.Addr{"web-0": addresses("10.64.1.0"), "web-1": addresses("10.64.1.1")}, nil)
+			if n := strings.Count(l.String(), "ERROR"); n != 1 && failure != nil {
+				t.Errorf("%d errors in the log, want one:\n%s", n, l)
+			}
+		})
+	}
+}
+
+// A disk that comes late is found, what its file says counts, and Put fails until then.
+func TestLateDisk(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	path := filepath.Join(dir, "state.db")
+	other, _ := opened(t, path, nosync)
+	put(t, other, "web-0", "10.64.1.0")
+	shut(t, other)
+	if err := errors.Join(os.Rename(dir, dir+".away"), os.WriteFile(dir, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
+	db, _ := opened(t, path, nosync)
+	if _, _, fresh := db.Load(); fresh || db.Problem() == nil {
+		t.Errorf("without a disk: fresh %v, problem %v", fresh, db.Problem())
+	}
+	if err := answer(t, db.Put("web-0", addresses("10.64.1.7"), nil)); !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("put without a disk: %v", err)
+	}
+	if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; <-db.Changed() {
+		pods, _, fresh := db.Load()
+		if fresh {
+			if diff := cmp.Diff(map[string][]netip.Addr{"web-0": addresses("10.64.1.0")}, pods, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Errorf("pods (-want +got):\n%s", diff)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the disk is not found: %v", db.Problem())
+		}
+	}
+	put(t, db, "web-1", "10.64.1.1")
+	says(t, path, map[string][]netip.Addr{"web-0": addresses("10.64.1.0"), "web-1": addresses("10.64.1.1")}, addresses("10.64.1.1"))
 }
 
 // A power cut or a bad flash cell leaves any of these.
 func TestTornFile(t *testing.T) {
-	good := filepath.Join(t.TempDir(), "good.db")
-	db, err := Open(good, slog.Default())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Assign("web-0", addresses("10.64.1.5"), addresses("10.64.1.5")); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	content, err := os.ReadFile(good)
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := stateFile(t, map[string]string{"web-0": "10.64.1.5"})
 	page := os.Getpagesize()
 	zeroed := func(from, to int) []byte {
 		b := bytes.Clone(content)
@@ -149,22 +370,44 @@ func TestTornFile(t *testing.T) {
 			if err := os.WriteFile(path, data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			var out strings.Builder
-			db, err := Open(path, slog.New(slog.NewTextHandler(&out, nil)))
-			if err != nil {
-				t.Fatalf("open a torn file: %v", err)
-			}
-			defer func() { _ = db.Close() }()
-			if err := db.Assign("web-0", addresses("10.64.1.5"), addresses("10.64.1.5")); err != nil {
-				t.Errorf("assign after a torn file: %v", err)
-			}
-			if !strings.Contains(out.String(), "torn") {
-				t.Errorf("log %q does not say that the file was torn", out.String())
+			db, l := opened(t, path, nosync)
+			put(t, db, "web-0", "10.64.1.5")
+			put(t, db, "web-1", "10.64.1.6")
+			if n := strings.Count(l.String(), "torn:"); n != 1 {
+				t.Errorf("the log says %d times that the file was torn:\n%s", n, l)
 			}
 			aside, _ := filepath.Glob(path + ".torn-*")
 			if len(aside) != 1 {
-				t.Errorf("put aside: %v, want one file", aside)
+				t.Fatalf("put aside: %v, want one file", aside)
 			}
+			if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, data) {
+				t.Errorf("what was put aside is not what was found: %v", err)
+			}
+			says(t, path, map[string][]netip.Addr{"web-0": addresses("10.64.1.5"), "web-1": addresses("10.64.1.6")}, addresses("10.64.1.6"))
+		})
+	}
+}
+
+// What is in the place of the file is put aside, whatever it is.
+func TestNoFile(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"folder":          func(path string) error { return os.MkdirAll(filepath.Join(path, "sub"), 0o700) },
+		"pipe":            func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"link in circles": func(path string) error { return os.Symlink(path, path) },
+		"link to nowhere": func(path string) error { return os.Symlink(path+".not", path) },
+		"sparse file":     func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "state.db")
+			if err := make(path); err != nil {
+				t.Fatal(err)
+			}
+			db, l := opened(t, path, nosync)
+			put(t, db, "web-0", "10.64.1.5")
+			if aside, _ := filepath.Glob(path + ".torn-*"); len(aside) != 1 || strings.Count(l.String(), "ERROR") != 1 {
+				t.Errorf("put aside: %v, want one; log:\n%s", aside, l)
+			}
+			says(t, path, map[string][]netip.Addr{"web-0": addresses("10.64.1.5")}, addresses("10.64.1.5"))
 		})
 	}
 }
