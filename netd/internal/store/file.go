@@ -145,12 +145,21 @@ func (f *file) putAside() (string, error) {
 	return aside, nil
 }
 
-// write makes image the content of the file, at once or not at all, and durable.
-func (f *file) write(image []byte) error {
-	if err := f.fillSpare(image); err != nil {
-		if !errors.Is(err, unix.ENOSPC) {
-			_ = os.Remove(f.spare()) // Other blocks may be better ones.
+// write makes image the content of the file, at once or not at all, and durable. What
+// fails in one place of the disk may go well in another.
+func (f *file) write(image []byte) (err error) {
+	for range 3 {
+		if err = f.try(image); err == nil || errors.Is(err, unix.ENOSPC) {
+			return err
 		}
+		_ = os.RemoveAll(f.spare())
+	}
+	return err
+}
+
+func (f *file) try(image []byte) error {
+	info, err := f.fillSpare(image)
+	if err != nil {
 		return err
 	}
 	// The file becomes the spare. Where it cannot, or there is none, it is replaced.
@@ -159,12 +168,7 @@ func (f *file) write(image []byte) error {
 			return err
 		}
 	}
-	f.image = image
-	info, err := os.Lstat(f.path)
-	if err != nil {
-		return err
-	}
-	f.info = info
+	f.image, f.info = image, info
 	dir, err := os.Open(filepath.Dir(f.path))
 	if err != nil {
 		return err
@@ -176,38 +180,41 @@ func (f *file) write(image []byte) error {
 	return nil
 }
 
-// fillSpare writes the spare and syncs it.
-func (f *file) fillSpare(image []byte) error {
+// fillSpare writes the spare and syncs it. It returns what it is then.
+func (f *file) fillSpare(image []byte) (os.FileInfo, error) {
 	// One that a torn file was put aside as is left to the person.
 	if info, err := os.Lstat(f.spare()); err == nil && (!info.Mode().IsRegular() || links(info) != 1) {
-		if err := os.Remove(f.spare()); err != nil {
-			return err
+		if err := os.RemoveAll(f.spare()); err != nil {
+			return nil, err
 		}
 	}
 	h, err := os.OpenFile(f.spare(), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = h.Close() }()
 	info, err := h.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch size := (int64(len(image)) + room - 1) / room * room; {
 	case info.Size() > size: // Somebody made it that large.
 		if err := h.Truncate(size); err != nil {
-			return err
+			return nil, err
 		}
 	case info.Size() < size:
 		_ = unix.Fallocate(int(h.Fd()), 0, 0, size) // What cannot have more gets by with less.
 	}
 	if _, err := h.WriteAt(image, 0); err != nil {
-		return err
+		return nil, err
 	}
 	if err := f.sync(h); err != nil {
-		return fmt.Errorf("sync %s: %w", h.Name(), err)
+		return nil, fmt.Errorf("sync %s: %w", h.Name(), err)
 	}
-	return h.Close()
+	if info, err = h.Stat(); err != nil {
+		return nil, err
+	}
+	return info, h.Close()
 }
 
 // links is how many names a file has.

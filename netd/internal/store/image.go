@@ -3,9 +3,11 @@ package store
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -69,8 +71,8 @@ func fill(tx *bbolt.Tx, s state) error {
 		if err != nil {
 			return err
 		}
-		for pod, addresses := range s.pods {
-			if err := put(bucket, pod, f.of(addresses)); err != nil {
+		for _, pod := range slices.Sorted(maps.Keys(s.pods)) { // In order: bbolt appends then.
+			if err := put(bucket, pod, f.of(s.pods[pod])); err != nil {
 				return err
 			}
 		}

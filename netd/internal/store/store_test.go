@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 )
 
 func addresses(list ...string) []netip.Addr {
@@ -327,7 +328,7 @@ func TestLateDisk(t *testing.T) {
 	if err := answer(t, db.Put("web-0", addresses("10.64.1.7"), nil)); !errors.Is(err, syscall.ENOTDIR) {
 		t.Errorf("put without a disk: %v", err)
 	}
-	if err := errors.Join(os.Remove(dir), os.Rename(dir+".away", dir)); err != nil {
+	if err := unix.Renameat2(unix.AT_FDCWD, dir+".away", unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); ; <-db.Changed() {
