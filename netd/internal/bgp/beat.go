@@ -18,10 +18,10 @@ import (
 // from a goroutine that waits for nothing else; whether GoBGP lives, too, is asked.
 
 const (
-	// Silence is allowed for a patience-th of the shortest hold time, within limits: a
+	// Silence is allowed for a holdShare-th of the shortest hold time, within limits: a
 	// process that has no CPU for leastSilence is not hung, and what stands still for
 	// mostSilence is, whatever the peers put up with.
-	patience     = 3
+	holdShare    = 3
 	leastSilence = time.Second
 	mostSilence  = 6 * time.Second
 	// beatTick is how often the silence is looked at.
@@ -39,7 +39,7 @@ func silenceAllowed(c Config, agreed time.Duration) time.Duration {
 	allowed := mostSilence
 	note := func(hold time.Duration) {
 		if hold > 0 {
-			allowed = min(allowed, hold/patience)
+			allowed = min(allowed, hold/holdShare)
 		}
 	}
 	note(agreed)
