@@ -241,7 +241,7 @@ func (d *Daemon) begin() error {
 // loop looks at everything anyway.
 func (d *Daemon) watch(ctx context.Context) error {
 	for {
-		err := rtnl.Watch(ctx, route.Protocol, d.poke)
+		err := d.kernel.Watch(ctx, route.Protocol, func(rtnl.Event) { d.poke() })
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

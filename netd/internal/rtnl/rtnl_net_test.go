@@ -274,63 +274,64 @@ func TestIPIP(t *testing.T) {
 	})
 }
 
+// What changes is told by its kind, and nothing of what the connection itself does.
 func TestWatch(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
-		c := open(t)
+		c, other := open(t), open(t)
 		l := uplink(t, c)
 		ctx, cancel := context.WithCancel(t.Context())
-		woken := make(chan struct{}, 1000)
+		events := make(chan rtnl.Event, 1000)
 		ended := make(chan error, 1)
-		go func() { ended <- rtnl.Watch(ctx, protocol, func() { woken <- struct{}{} }) }()
-		wakes := func(what string, change func()) {
+		go func() { ended <- c.Watch(ctx, protocol, func(e rtnl.Event) { events <- e }) }()
+		tells := func(what string, want rtnl.Event, change func()) {
 			t.Helper()
-			ownnet.Within(t, 10*time.Second, "a wake-up by "+what, func() error {
-				change()
+			var seen []rtnl.Event
+			change()
+			for deadline := time.After(10 * time.Second); !slices.Contains(seen, want); {
 				select {
-				case <-woken:
-					return nil
-				case <-time.After(200 * time.Millisecond):
-					return errors.New("none")
+				case e := <-events:
+					seen = append(seen, e)
+				case <-deadline:
+					t.Fatalf("%s: events %+v, want %+v", what, seen, want)
 				}
-			})
+			}
 			// What else the change has caused: the kernel tells of carriers once a second.
 			for quiet := false; !quiet; {
 				select {
-				case <-woken:
+				case <-events:
 				case <-time.After(1200 * time.Millisecond):
 					quiet = true
 				}
 			}
 		}
-		flip := map[bool]string{false: "add", true: "del"}
-		there := false
-		toggle := func(line string) func() {
-			return func() {
-				ownnet.Command(t, strings.Replace(line, "VERB", flip[there], 1))
-				there = !there
-			}
-		}
-		wakes("an alien route", toggle("ip route VERB 10.9.0.0/16 via 10.0.1.1"))
-		there = false
-		wakes("an address", toggle("ip addr VERB 10.0.7.1/24 dev up0"))
-		there = false
-		wakes("a link", toggle("ip link VERB br9 type bridge"))
-		wakes("a next hop that is taken away", func() {
-			ownnet.Command(t, "ip nexthop replace id 9 via 10.0.1.1 dev up0")
-			ownnet.Command(t, "ip nexthop del id 9")
-		})
+		command := func(line string) func() { return func() { ownnet.Command(t, line) } }
+		tells("the beginning", rtnl.Event{What: rtnl.WatchBegun}, func() {})
+		tells("an alien route", rtnl.Event{What: rtnl.RoutesChanged}, command("ip route add 10.9.0.0/16 via 10.0.1.1"))
+		tells("an address", rtnl.Event{What: rtnl.AddressesChanged}, command("ip addr add 10.0.7.1/24 dev up0"))
+		tells("a link", rtnl.Event{What: rtnl.LinksChanged}, command("ip link add br9 type bridge"))
+		command("ip link set br9 up")()
+		br9, err := c.LinkByName("br9")
+		must(t, err)
+		tells("a link that goes down", rtnl.Event{What: rtnl.LinksChanged, Down: br9.Index}, command("ip link set br9 down"))
+		command("ip link set br9 up")()
+		tells("a link that goes away", rtnl.Event{What: rtnl.LinksChanged, Down: br9.Index}, command("ip link del br9"))
+		command("ip nexthop replace id 9 via 10.0.1.1 dev up0")()
+		tells("a next hop that is taken away", rtnl.Event{What: rtnl.NextHopsChanged}, command("ip nexthop del id 9"))
 
-		own := rtnl.Route{Prefix: pfx("10.64.2.0/26"), Gateway: ip("10.0.1.1"), Link: l.Index, Protocol: protocol}
+		own := rtnl.Route{Prefix: pfx("10.64.2.0/26"), Gateway: ip("10.0.1.1"), Link: l.Index, Protocol: protocol, Metric: 7}
 		must(t, c.ReplaceRoute(own))
+		must(t, c.DeleteRoute(own))
+		must(t, c.ReplaceRoute(own))
+		must(t, errors.Join(c.Write([]rtnl.Change{{Do: rtnl.Add, NextHop: &rtnl.NextHop{ID: 8, Gateway: ip("10.0.1.1"), Link: l.Index}}})...))
+		must(t, errors.Join(c.Write([]rtnl.Change{{Do: rtnl.Delete, NextHop: &rtnl.NextHop{ID: 8}}})...))
 		select {
-		case <-woken:
-			t.Error("our own new route wakes us")
+		case e := <-events:
+			t.Errorf("what we do ourselves is told: %+v", e)
 		case <-time.After(300 * time.Millisecond):
 		}
-		wakes("our route, taken away by someone", func() {
-			must(t, c.ReplaceRoute(own))
-			must(t, c.DeleteRoute(own))
-		})
+		tells("our route, taken away by someone", rtnl.Event{What: rtnl.OwnRoutesChanged}, func() { must(t, other.DeleteRoute(own)) })
+		tells("one of ours that is not", rtnl.Event{What: rtnl.OwnRoutesChanged}, func() { must(t, other.ReplaceRoute(own)) })
+		tells("one in the place of ours", rtnl.Event{What: rtnl.OwnRoutesChanged}, command("ip route replace 10.64.2.0/26 via 10.0.1.2 metric 7 proto static"))
 		cancel()
 		select {
 		case err := <-ended:
