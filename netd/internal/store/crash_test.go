@@ -158,10 +158,13 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// Whatever becomes of the file while it is in use, the writer goes on, and at its end
-// the file says all.
-func TestChangedInUse(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state.db")
+// change is what somebody does to a file.
+type change struct {
+	name string
+	make func(file string) error
+}
+
+func changes() []change {
 	noise := bytes.Repeat([]byte("noise"), 1000)
 	over := func(file string, at int64) error {
 		f, err := os.OpenFile(file, os.O_WRONLY, 0)
@@ -172,10 +175,7 @@ func TestChangedInUse(t *testing.T) {
 		_, err = f.WriteAt(noise, at)
 		return err
 	}
-	changes := []struct {
-		name   string
-		change func(file string) error
-	}{
+	return []change{
 		{"cut to nothing", func(file string) error { return os.Truncate(file, 0) }},
 		{"cut to a page", func(file string) error { return os.Truncate(file, 4096) }},
 		{"made large", func(file string) error { return os.Truncate(file, 1<<36) }},
@@ -199,9 +199,15 @@ func TestChangedInUse(t *testing.T) {
 			return os.Symlink("/dev/zero", file)
 		}},
 	}
+}
+
+// Whatever becomes of the file while it is in use, the writer goes on, and at its end
+// the file says all.
+func TestChangedInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
 	c := newWriter(t, path)
 	for range 3 {
-		for _, ch := range changes {
+		for _, ch := range changes() {
 			for _, file := range []string{path, path + ".spare"} {
 				for range 2 * writerPods { // There are both now.
 					if !c.next(t) {
@@ -210,7 +216,7 @@ func TestChangedInUse(t *testing.T) {
 				}
 				// The file may just be exchanged for the other: then it is no error
 				// that it is not there.
-				if err := ch.change(file); err != nil && !os.IsNotExist(err) && !os.IsExist(err) {
+				if err := ch.make(file); err != nil && !os.IsNotExist(err) && !os.IsExist(err) {
 					t.Logf("%s %s: %v", file, ch.name, err)
 				}
 			}

@@ -22,6 +22,8 @@ const (
 	// firstPause and longestPause are between two tries to write.
 	firstPause   = time.Second
 	longestPause = 30 * time.Second
+	// slowDisk is how long a write can take until it is a problem.
+	slowDisk = 5 * time.Second
 )
 
 // Options say where the file is, and what is right in it.
@@ -50,6 +52,7 @@ type DB struct {
 	written int  // the version that the file has
 	waiting []chan<- error
 	problem error
+	begun   time.Time // the write on its way; zero if there is none
 	closed  bool
 }
 
@@ -115,6 +118,9 @@ func (d *DB) Put(pod string, addresses, last []netip.Addr) <-chan error {
 func (d *DB) Problem() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.begun.IsZero() && time.Since(d.begun) > slowDisk {
+		return fmt.Errorf("keep the pods' addresses in %s: the disk has not answered for more than %s; new pods have to wait", d.o.Path, slowDisk)
+	}
 	return d.problem
 }
 
@@ -168,6 +174,7 @@ func (d *DB) commit() bool {
 	d.mu.Lock()
 	waiting := d.waiting
 	d.waiting = nil
+	d.begun = time.Now()
 	d.mu.Unlock()
 	err := d.guard(d.write)
 	d.note(err)
@@ -196,6 +203,7 @@ func (d *DB) note(err error) {
 		d.problem = fmt.Errorf("keep the pods' addresses in %s: %w", d.o.Path, err)
 	}
 	now := d.problem
+	d.begun = time.Time{}
 	d.mu.Unlock()
 	switch {
 	case now == nil && before == nil, now != nil && before != nil && now.Error() == before.Error():

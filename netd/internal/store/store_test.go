@@ -117,19 +117,19 @@ func TestSurvivesReopen(t *testing.T) {
 	db, l := opened(t, path, (*os.File).Sync)
 	last := addresses("10.64.1.8", "2001:db8:64:1::8")
 	for pod, as := range map[string][]netip.Addr{
-		"web-0": addresses("10.64.1.5", "2001:db8:64:1::5"),
-		"web-1": addresses("10.64.1.6", "2001:db8:64:1::6"),
-		"four":  addresses("10.64.1.7"),
-		"six":   addresses("2001:db8:64:1::7"),
-		"less":  addresses("10.64.1.8", "2001:db8:64:1::8"),
-		"robed": addresses("10.64.1.10", "2001:db8:64:1::a"),
+		"web-0":  addresses("10.64.1.5", "2001:db8:64:1::5"),
+		"web-1":  addresses("10.64.1.6", "2001:db8:64:1::6"),
+		"four":   addresses("10.64.1.7"),
+		"six":    addresses("2001:db8:64:1::7"),
+		"less":   addresses("10.64.1.8", "2001:db8:64:1::8"),
+		"robbed": addresses("10.64.1.10", "2001:db8:64:1::a"),
 	} {
 		if err := answer(t, db.Put(pod, as, last)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	db.Put("less", addresses("10.64.1.9"), last)
-	db.Put("four", addresses("10.64.1.7", "2001:db8:64:1::a"), last) // It is robed's no more.
+	db.Put("four", addresses("10.64.1.7", "2001:db8:64:1::a"), last) // It is robbed's no more.
 	db.Put("web-1", nil, addresses("10.64.1.9", "2001:db8:64:1::8"))
 	shut(t, db)
 	if err := answer(t, db.Put("late", addresses("10.64.1.40"), nil)); err == nil {
@@ -137,7 +137,7 @@ func TestSurvivesReopen(t *testing.T) {
 	}
 	says(t, path, map[string][]netip.Addr{
 		"web-0": addresses("10.64.1.5", "2001:db8:64:1::5"), "four": addresses("10.64.1.7", "2001:db8:64:1::a"),
-		"six": addresses("2001:db8:64:1::7"), "less": addresses("10.64.1.9"), "robed": addresses("10.64.1.10"),
+		"six": addresses("2001:db8:64:1::7"), "less": addresses("10.64.1.9"), "robbed": addresses("10.64.1.10"),
 	}, addresses("10.64.1.9", "2001:db8:64:1::8"))
 	if l.String() != "" {
 		t.Errorf("nothing was wrong, and the log says:\n%s", l)
@@ -207,7 +207,7 @@ func TestFormerRelease(t *testing.T) {
 // gate is an fsync that waits until it is let through, and then says what it is told.
 type gate struct {
 	begun chan string
-	go_   chan error
+	let   chan error
 }
 
 func (g gate) sync(f *os.File) error {
@@ -215,7 +215,7 @@ func (g gate) sync(f *os.File) error {
 		return nil
 	}
 	g.begun <- f.Name()
-	return <-g.go_
+	return <-g.let
 }
 
 // Nobody waits for the disk, and what comes while it is busy is one write.
@@ -239,12 +239,12 @@ func TestSlowDisk(t *testing.T) {
 		t.Fatalf("the first was answered before the disk has: %v", err)
 	default:
 	}
-	g.go_ <- nil
+	g.let <- nil
 	if err := answer(t, first); err != nil {
 		t.Errorf("first: %v", err)
 	}
 	<-g.begun
-	g.go_ <- nil
+	g.let <- nil
 	for _, done := range all {
 		if err := answer(t, done); err != nil {
 			t.Error(err)
@@ -257,10 +257,19 @@ func TestSlowDisk(t *testing.T) {
 
 	db.Put("last", addresses("10.64.1.99"), nil)
 	<-g.begun
+	if err := db.Problem(); err != nil {
+		t.Errorf("a disk that takes its time: %v", err)
+	}
+	db.mu.Lock()
+	db.begun = db.begun.Add(-2 * slowDisk)
+	db.mu.Unlock()
+	if err := db.Problem(); err == nil || !strings.Contains(err.Error(), "has not answered") {
+		t.Errorf("a disk that hangs: problem %v", err)
+	}
 	if err := db.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("close with a disk that hangs: %v", err)
 	}
-	g.go_ <- nil
+	g.let <- nil
 }
 
 // A disk that fails is told to those who wait and to the log once, is tried again, and
