@@ -190,12 +190,16 @@ func TestCheckErrors(t *testing.T) {
 		{"no layer", edit(without(blobs[0].Path)), "amd64", "layer " + digest(0) + " is missing"},
 		{"no config", edit(without(blobs[1].Path)), "amd64", "config " + digest(1) + " is missing"},
 		{"changed layer", edit(replace(blobs[0].Path, "x")), "amd64", "corrupt: blob " + digest(0) + " has digest sha256:2d711642b726"},
-		{"other digest", edit(func(f []File) []File { return append(f, File{Path: "blobs/md5/00", Data: []byte("x")}) }), "amd64",
-			"blob blobs/md5/00: digest algorithm is not supported, expected sha256"},
+		{
+			"other digest", edit(func(f []File) []File { return append(f, File{Path: "blobs/md5/00", Data: []byte("x")}) }), "amd64",
+			"blob blobs/md5/00: digest algorithm is not supported, expected sha256",
+		},
 		{"index no JSON", edit(replace("index.json", "{")), "amd64", "parse index.json: unexpected end of JSON input"},
 		{"index empty", edit(replace("index.json", "{}")), "amd64", "holds no image"},
-		{"wrong size", edit(replace("index.json", `{"manifests":[{"mediaType":"`+typeManifest+`","digest":"sha256:`+filepath.Base(blobs[2].Path)+`","size":1}]}`)), "amd64",
-			"manifest " + digest(2) + " has 401 octets, expected 1"},
+		{
+			"wrong size", edit(replace("index.json", `{"manifests":[{"mediaType":"`+typeManifest+`","digest":"sha256:`+filepath.Base(blobs[2].Path)+`","size":1}]}`)), "amd64",
+			"manifest " + digest(2) + " has 401 octets, expected 1",
+		},
 		{"half", good[:len(good)/2], "amd64", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

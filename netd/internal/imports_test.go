@@ -165,25 +165,43 @@ func TestOffences(t *testing.T) {
 		edge edge
 		want string
 	}{
-		{edge{"netd/internal/daemon", "netd/internal/daemon/x.go", "github.com/osrg/gobgp/v4/api"},
-			"netd/internal/daemon/x.go: imports github.com/osrg/gobgp/v4/api, which belongs to netd/internal/bgp: " + owners()[0].reason},
-		{edge{"netd/internal/pod", "netd/internal/pod/x_test.go", "github.com/vishvananda/netlink"},
-			"netd/internal/pod/x_test.go: imports github.com/vishvananda/netlink, which belongs to netd/internal/rtnl: " + owners()[1].reason},
-		{edge{"firmware/lab", "firmware/lab/x.go", "github.com/BurntSushi/toml"},
-			"firmware/lab/x.go: imports github.com/BurntSushi/toml, which belongs to netd/config: " + owners()[6].reason},
-		{edge{"netd/internal/daemon", "netd/internal/daemon/x.go", "go.etcd.io/bbolt"},
-			"netd/internal/daemon/x.go: imports go.etcd.io/bbolt, which belongs to netd/internal/store and containers: " + owners()[7].reason},
-		{edge{"netd/internal/pod", "netd/internal/pod/x.go", "netd/netd/internal/route"},
-			"netd/internal/pod/x.go: imports netd/netd/internal/route, rank 1, from rank 1: " + rankReason},
-		{edge{"netd/internal/rtnl", "netd/internal/rtnl/x.go", "netd/netd/internal/daemon"},
-			"netd/internal/rtnl/x.go: imports netd/netd/internal/daemon, rank 2, from rank 0: " + rankReason},
-		{edge{"netd/internal/link", "netd/internal/link/x.go", "netd/netd/internal/ownnet"},
-			"netd/internal/link/x.go: imports netd/netd/internal/ownnet, which is for tests only"},
-		{edge{"netd/internal/link", "netd/internal/link/x.go", "netd/firmware/lab/patience"},
-			"netd/internal/link/x.go: imports netd/firmware/lab/patience, which is for tests only"},
+		{
+			edge{"netd/internal/daemon", "netd/internal/daemon/x.go", "github.com/osrg/gobgp/v4/api"},
+			"netd/internal/daemon/x.go: imports github.com/osrg/gobgp/v4/api, which belongs to netd/internal/bgp: " + owners()[0].reason,
+		},
+		{
+			edge{"netd/internal/pod", "netd/internal/pod/x_test.go", "github.com/vishvananda/netlink"},
+			"netd/internal/pod/x_test.go: imports github.com/vishvananda/netlink, which belongs to netd/internal/rtnl: " + owners()[1].reason,
+		},
+		{
+			edge{"firmware/lab", "firmware/lab/x.go", "github.com/BurntSushi/toml"},
+			"firmware/lab/x.go: imports github.com/BurntSushi/toml, which belongs to netd/config: " + owners()[6].reason,
+		},
+		{
+			edge{"netd/internal/daemon", "netd/internal/daemon/x.go", "go.etcd.io/bbolt"},
+			"netd/internal/daemon/x.go: imports go.etcd.io/bbolt, which belongs to netd/internal/store and containers: " + owners()[7].reason,
+		},
+		{
+			edge{"netd/internal/pod", "netd/internal/pod/x.go", "netd/netd/internal/route"},
+			"netd/internal/pod/x.go: imports netd/netd/internal/route, rank 1, from rank 1: " + rankReason,
+		},
+		{
+			edge{"netd/internal/rtnl", "netd/internal/rtnl/x.go", "netd/netd/internal/daemon"},
+			"netd/internal/rtnl/x.go: imports netd/netd/internal/daemon, rank 2, from rank 0: " + rankReason,
+		},
+		{
+			edge{"netd/internal/link", "netd/internal/link/x.go", "netd/netd/internal/ownnet"},
+			"netd/internal/link/x.go: imports netd/netd/internal/ownnet, which is for tests only",
+		},
+		{
+			edge{"netd/internal/link", "netd/internal/link/x.go", "netd/firmware/lab/patience"},
+			"netd/internal/link/x.go: imports netd/firmware/lab/patience, which is for tests only",
+		},
 		{edge{"netd/internal/ownnet", "netd/internal/ownnet/x.go", "netd/firmware/lab/patience"}, ""},
-		{edge{"netd/internal/util", "netd/internal/util/x.go", "netd/netd/config"},
-			"netd/internal/util/x.go: package netd/internal/util has no rank: add it to this test and to HACKING.md"},
+		{
+			edge{"netd/internal/util", "netd/internal/util/x.go", "netd/netd/config"},
+			"netd/internal/util/x.go: package netd/internal/util has no rank: add it to this test and to HACKING.md",
+		},
 		{edge{"netd/internal/bgp", "netd/internal/bgp/x.go", "github.com/osrg/gobgp/v4/api"}, ""},
 		{edge{"containers", "containers/x.go", "go.etcd.io/bbolt"}, ""},
 		{edge{"containers/archive", "containers/archive/x.go", "github.com/opencontainers/go-digest"}, ""},

@@ -46,13 +46,29 @@ func TestConfigure(t *testing.T) {
 	socket := serve(t)
 	var got strings.Builder
 	for _, args := range [][]string{
-		{"reload"}, {"reload", dir + "examples/single.toml"}, {"reload", "--dry-run"},
-		{"apply", "--confirm", "5m", dir + "examples/single.toml"}, {"apply", dir + "examples/single.toml", "--dry-run"},
-		{"apply", dir + "testdata/unknown-key.toml"}, {"apply", dir + "examples/dhcp.toml"}, {"apply", dir + "examples/lab.toml"},
-		{"apply", dir + "none.toml"}, {"apply"}, {"apply", "--confirm", "soon", "x"},
-		{"drain"}, {"drain", "--undo"}, {"drain", "tor1"}, {"peer", "down", "tor1", "--message", "moving"}, {"peer", "up", "tor1"},
-		{"peer", "down", "tor9"}, {"peer", "off", "tor1"}, {"peer", "down", "tor1", "--message", "?"},
-		{"confirm"}, {"confirm", "x"}, {"rollback"}, {"reload", "--json"},
+		{"reload"},
+		{"reload", dir + "examples/single.toml"},
+		{"reload", "--dry-run"},
+		{"apply", "--confirm", "5m", dir + "examples/single.toml"},
+		{"apply", dir + "examples/single.toml", "--dry-run"},
+		{"apply", dir + "testdata/unknown-key.toml"},
+		{"apply", dir + "examples/dhcp.toml"},
+		{"apply", dir + "examples/lab.toml"},
+		{"apply", dir + "none.toml"},
+		{"apply"},
+		{"apply", "--confirm", "soon", "x"},
+		{"drain"},
+		{"drain", "--undo"},
+		{"drain", "tor1"},
+		{"peer", "down", "tor1", "--message", "moving"},
+		{"peer", "up", "tor1"},
+		{"peer", "down", "tor9"},
+		{"peer", "off", "tor1"},
+		{"peer", "down", "tor1", "--message", "?"},
+		{"confirm"},
+		{"confirm", "x"},
+		{"rollback"},
+		{"reload", "--json"},
 	} {
 		got.WriteString(transcript(t, socket, args...))
 	}

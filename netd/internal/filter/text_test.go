@@ -114,9 +114,15 @@ func TestLengthRegexp(t *testing.T) {
 		path        string
 		want        bool
 	}{
-		{0, 1, "", true}, {0, 1, "7", true}, {0, 1, "7 7", false},
-		{1, 0, "", false}, {1, 0, "7", true}, {1, 0, "7 7 7", true},
-		{2, 3, "7", false}, {2, 3, "7 7", true}, {2, 3, "7 7 7 7", false},
+		{0, 1, "", true},
+		{0, 1, "7", true},
+		{0, 1, "7 7", false},
+		{1, 0, "", false},
+		{1, 0, "7", true},
+		{1, 0, "7 7 7", true},
+		{2, 3, "7", false},
+		{2, 3, "7 7", true},
+		{2, 3, "7 7 7 7", false},
 		{255, 255, strings.TrimSpace(strings.Repeat("7 ", 255)), true},
 	} {
 		if got := regexp.MustCompile(LengthRegexp(tt.least, tt.most)).MatchString(tt.path); got != tt.want {

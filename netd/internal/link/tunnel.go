@@ -179,7 +179,8 @@ func ApplyTunnels(k TunnelKernel, wanted []Tunnel) error {
 func SweepTunnels(k interface {
 	Links() ([]rtnl.Link, error)
 	DeleteLink(name string) error
-}, wanted []Tunnel) error {
+}, wanted []Tunnel,
+) error {
 	links, err := k.Links()
 	for _, l := range links {
 		ours := slices.Contains(names(), l.Name) || l.Kind == "sit" && strings.HasPrefix(l.Name, sitPrefix)
