@@ -108,7 +108,7 @@ func readDatabase(path string) (err error) {
 	case err != nil:
 		return &brokenError{path, err}
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // read only
 	err = db.View(func(tx *bbolt.Tx) error {
 		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error { return walk(b) })
 	})

@@ -90,7 +90,7 @@ func TestRepairLeavesLockedDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	want := "open " + path + ": another process has it open"
 	if err := repair(root, slog.New(slog.DiscardHandler)); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)

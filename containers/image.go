@@ -171,7 +171,8 @@ func (im *images) load(ctx context.Context, name, path, id string) (containerd.I
 	if err != nil {
 		return nil, err
 	}
-	defer done(context.WithoutCancel(ctx))
+	// A lease that stays ends by itself.
+	defer func() { _ = done(context.WithoutCancel(ctx)) }()
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

@@ -76,6 +76,6 @@ func lastLine(dir, pod string) string {
 }
 
 func removeLogs(dir, pod string) {
-	os.Remove(logPath(dir, pod))
-	os.Remove(logPath(dir, pod) + ".1")
+	_ = os.Remove(logPath(dir, pod))
+	_ = os.Remove(logPath(dir, pod) + ".1") // it may have written little
 }

@@ -102,7 +102,9 @@ func TestPodEnds(t *testing.T) {
 	for _, pid := range w.processes() {
 		args, _ := os.ReadFile("/proc/" + itoa(uint32(pid)) + "/cmdline")
 		if strings.Contains(string(args), "\x00-id\x00web-0\x00") {
-			unix.Kill(pid, unix.SIGKILL)
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+				t.Errorf("kill the shim %d: %v", pid, err)
+			}
 		}
 	}
 	w.await("web-0", "the next process", func(s Status) bool { return s.State == StateRunning && s.PID != second.PID && s.PID != 0 })

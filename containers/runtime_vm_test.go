@@ -224,10 +224,12 @@ func (w *world) startContainerd() {
 // stopContainerd ends containerd as init does, and expects that it obeys.
 func (w *world) stopContainerd() {
 	w.t.Helper()
-	w.serve.Process.Signal(unix.SIGTERM)
+	if err := w.serve.Process.Signal(unix.SIGTERM); err != nil {
+		w.t.Errorf("SIGTERM to containerd: %v", err)
+	}
 	ctx, cancel := patience.Context(context.Background(), deadline)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { w.serve.Process.Kill() })()
+	defer context.AfterFunc(ctx, func() { _ = w.serve.Process.Kill() })()
 	if err := w.serve.Wait(); err != nil {
 		w.t.Errorf("containerd after SIGTERM: %v", err)
 	}
@@ -238,8 +240,8 @@ func (w *world) killContainerd() {
 	if w.serve == nil {
 		return
 	}
-	w.serve.Process.Kill()
-	w.serve.Wait()
+	_ = w.serve.Process.Kill()
+	_ = w.serve.Wait() // it was killed
 	w.serve = nil
 }
 
@@ -276,7 +278,7 @@ func (w *world) killPods() {
 			break
 		}
 		for _, pid := range pids {
-			unix.Kill(pid, unix.SIGKILL)
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
 		}
 		<-time.After(10 * time.Millisecond)
 	}
@@ -284,14 +286,14 @@ func (w *world) killPods() {
 	lines := strings.Split(string(mounts), "\n")
 	for i := len(lines) - 1; i >= 0; i-- {
 		if f := strings.Fields(lines[i]); len(f) > 4 && strings.HasPrefix(f[4], w.dir+"/") && f[4] != w.root {
-			unix.Unmount(f[4], unix.MNT_DETACH)
+			_ = unix.Unmount(f[4], unix.MNT_DETACH)
 		}
 	}
 	os.RemoveAll(w.state())
 	os.RemoveAll(filepath.Join("/run/containerd/runc", w.namespace()))
 	nets, _ := filepath.Glob(w.network.path("*"))
 	for _, f := range nets {
-		os.Remove(f)
+		_ = os.Remove(f)
 	}
 }
 

@@ -29,7 +29,7 @@ func TestDiskFull(t *testing.T) {
 	if err := unix.Mount("tmpfs", w.root, "tmpfs", 0, "size=40m"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Unmount(w.root, unix.MNT_DETACH) })
+	t.Cleanup(func() { _ = unix.Unmount(w.root, unix.MNT_DETACH) })
 	w.startContainerd()
 	w.startRuntime(sleeper("web-0"))
 	first := w.awaitRunning("web-0")
@@ -124,12 +124,12 @@ func TestServeErrors(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = cmd.Wait() }() // how it ended is in ProcessState
 		select {
 		case <-ended:
 		case <-patience.After(deadline):
-			cmd.Process.Kill()
+			_ = cmd.Process.Kill()
 			t.Errorf("did not end, expected %q", want)
 			return
 		}
@@ -150,7 +150,7 @@ func TestServeErrors(t *testing.T) {
 	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=64k"); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(small, unix.MNT_DETACH)
+	defer func() { _ = unix.Unmount(small, unix.MNT_DETACH) }()
 	fill(t, filepath.Join(small, "ballast"))
 	wait("no space left on device", func(o *world, _ *syscall.SysProcAttr) { o.root, o.dir = filepath.Join(small, "root"), w.dir+"/other" })
 

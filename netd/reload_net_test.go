@@ -354,10 +354,10 @@ func TestApplyKilled(t *testing.T) {
 				next = one
 			}
 			args := [][]string{{"apply", next}, {"apply", "--confirm", "5m", next}}[i%2]
-			asked := make(chan error, 1)
+			asked := make(chan struct{})
 			go func() {
-				_, err := gw.Ask(t.Context(), args[0], args[1:]...)
-				asked <- err
+				defer close(asked)
+				_, _ = gw.Ask(t.Context(), args[0], args[1:]...) // it is killed meanwhile
 			}()
 			<-time.After(time.Duration(i/2) * 15 * time.Millisecond) // Where it hits is luck; every place must do.
 			gw.Kill()

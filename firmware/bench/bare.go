@@ -86,7 +86,7 @@ func (b *bench) bareBoot(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer m.Close()
+	defer func() { _ = m.Close() }()
 	said, err := m.Expect(ctx, uptime.String())
 	if err != nil {
 		return 0, err

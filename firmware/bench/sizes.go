@@ -172,7 +172,7 @@ func gather(root, prefix, dir string) (int64, error) {
 // pack returns the size of a squashfs of dir, and removes both.
 func pack(ctx context.Context, dir, out string) (int64, error) {
 	defer os.RemoveAll(dir)
-	defer os.Remove(out)
+	defer func() { _ = os.Remove(out) }()
 	if err := command(ctx, "mksquashfs", dir, out, "-quiet", "-no-progress", "-no-xattrs", "-comp", "zstd", "-Xcompression-level", "9", "-b", "256K"); err != nil {
 		return 0, err
 	}

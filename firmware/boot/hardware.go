@@ -20,7 +20,8 @@ const (
 	watchdogFeed    = 5 * time.Second
 )
 
-// watchdog is a hardware watchdog, or none (f is nil).
+// watchdog is a hardware watchdog, or none (f is nil). A write that fails has no
+// remedy: the box is reset, or is not.
 type watchdog struct {
 	f   *os.File
 	err error
@@ -44,7 +45,7 @@ func openWatchdog(path string) *watchdog {
 
 func (w *watchdog) feed() {
 	if w.f != nil {
-		w.f.Write([]byte{0})
+		_, _ = w.f.Write([]byte{0})
 	}
 }
 
@@ -52,7 +53,7 @@ func (w *watchdog) feed() {
 // that is powered off must not come back by its watchdog.
 func (w *watchdog) disarm() {
 	if w.f != nil {
-		w.f.Write([]byte{'V'})
+		_, _ = w.f.Write([]byte{'V'})
 		w.f.Close()
 	}
 }

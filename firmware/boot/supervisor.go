@@ -192,11 +192,12 @@ func (s *Supervisor) Stop(tick func()) {
 		if pid == 0 {
 			continue
 		}
-		syscall.Kill(pid, cmp.Or(sv.Goodbye, syscall.SIGTERM))
+		// Not yet reaped, so it is there, and it is ours.
+		_ = syscall.Kill(pid, cmp.Or(sv.Goodbye, syscall.SIGTERM))
 		gone := func() bool { s.reapQuietly(); return sv.pid == 0 }
 		if !waitUntil(gone, stopTimeout, tick) {
 			s.say("%s does not end within %v: killed", sv.Name, stopTimeout)
-			syscall.Kill(pid, syscall.SIGKILL)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 			waitUntil(gone, killTimeout, tick)
 		}
 	}
@@ -214,7 +215,7 @@ func (s *Supervisor) reapQuietly() (left bool) {
 func (s *Supervisor) KillAll(tick func()) {
 	none := func() bool { return !s.reapQuietly() }
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		syscall.Kill(-1, sig)
+		_ = syscall.Kill(-1, sig) // ESRCH: there is none left
 		if waitUntil(none, killTimeout, tick) {
 			return
 		}

@@ -101,7 +101,9 @@ func TestKilledServiceIsStartedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	syscall.Kill(pid, syscall.SIGKILL)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
 	r.until("a second run", func() bool { return len(pids()) == 2 })
 	if alive(pid) {
 		t.Errorf("process %d was not reaped", pid)
@@ -150,7 +152,7 @@ func TestOrphanIsReaped(t *testing.T) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+	defer func() { _ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) }()
 	r := newRig(t, [2]string{"parent", "(sleep 0.2 & echo $! >orphan); exec sleep 1000"})
 	var pid int
 	r.until("an orphan", func() bool { n, _ := fmt.Sscan(r.read("orphan"), &pid); return n == 1 })

@@ -238,7 +238,7 @@ func (a *Archive) download(ctx context.Context, packages []Package) error {
 	defer os.RemoveAll(tmp)
 	if _, err := a.apt(ctx, tmp, "apt-get", args...); err != nil {
 		// A mirror drops a version when the next one is there: ask again next time.
-		os.Remove(a.stamp())
+		_ = os.Remove(a.stamp())
 		return fmt.Errorf("download packages for %s: %w", a.arch, err)
 	}
 	files, err := os.ReadDir(tmp)

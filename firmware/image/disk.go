@@ -39,7 +39,7 @@ type volume struct {
 func identity(seed []byte, thing string) gpt.UUID {
 	h := sha256.New()
 	h.Write(seed)
-	io.WriteString(h, thing)
+	h.Write([]byte(thing))
 	return gpt.DerivedUUID(h.Sum(nil))
 }
 

@@ -101,7 +101,9 @@ func startBoard(t *testing.T, o Options) *Machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		m.Close()
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
 		if t.Failed() {
 			t.Logf("%s", m.console.end())
 		}
@@ -148,7 +150,9 @@ func TestBoardFromPowerOnToPowerOff(t *testing.T) {
 			mustRun(t, m, "echo kept >/data/kept; sync")
 
 			t.Run("reboot", func(t *testing.T) {
-				m.Send("reboot\n")
+				if err := m.Send("reboot\n"); err != nil {
+					t.Fatal(err)
+				}
 				for _, want := range []string{"netd init: going down", "netd init: restart", "login: "} {
 					if _, err := m.Expect(within(t, 90*time.Second), want); err != nil {
 						t.Fatal(err)

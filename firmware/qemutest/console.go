@@ -68,7 +68,7 @@ func (m *Machine) AttachConsole(ctx context.Context) error {
 	m.console.mu.Lock()
 	m.console.conn = conn
 	m.console.mu.Unlock()
-	go io.Copy(m.console, conn)
+	go func() { _, _ = io.Copy(m.console, conn) }() // until the console is released, or QEMU ends
 	return nil
 }
 

@@ -163,8 +163,7 @@ func (m *Machine) start(ctx context.Context) error {
 	m.process, m.shell = p, 0
 	m.mu.Unlock()
 	if err := m.AttachConsole(ctx); err != nil {
-		m.Kill()
-		return fmt.Errorf("%w\n%s", err, tail(m.file("qemu.log"), 10))
+		return fmt.Errorf("%w\n%s", errors.Join(err, m.Kill()), tail(m.file("qemu.log"), 10))
 	}
 	return nil
 }
@@ -251,8 +250,11 @@ func (m *Machine) WaitOff(ctx context.Context) error {
 // Close cuts the power and removes the sockets; logs stay.
 func (m *Machine) Close() error {
 	err := m.Kill()
-	os.Remove(m.file("console"))
-	os.Remove(m.file("qmp"))
+	for _, socket := range []string{"console", "qmp"} {
+		if e := os.Remove(m.file(socket)); !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
 	return err
 }
 

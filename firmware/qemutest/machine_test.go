@@ -3,6 +3,7 @@ package qemutest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,11 +42,11 @@ func TestOutputIsTheCommandsOwn(t *testing.T) {
 
 func TestExpectGoesOnBehindTheLastMatch(t *testing.T) {
 	m := &Machine{console: &console{changed: make(chan struct{})}, process: &process{ended: make(chan struct{})}}
-	m.console.Write([]byte("one two on"))
+	fmt.Fprint(m.console, "one two on")
 	if got, err := m.Expect(t.Context(), "one"); err != nil || got != "one" {
 		t.Fatalf("got %q, %v", got, err)
 	}
-	go m.console.Write([]byte("e"))
+	go fmt.Fprint(m.console, "e")
 	if got, err := m.Expect(t.Context(), "one"); err != nil || got != "one" {
 		t.Fatalf("the second, in two pieces: got %q, %v", got, err)
 	}

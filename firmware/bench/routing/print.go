@@ -42,11 +42,8 @@ func printConvergence(w io.Writer, all []Convergence) {
 	} {
 		fmt.Fprintf(w, "\n%s. Medians of %d rounds in turn; ratios are of one round, netd's divided by the other's (least–greatest).\n", thing.title, len(all[0].Rounds))
 		t := report.NewTable(w)
-		var head []string
 		names := all[0].Receivers
-		for _, name := range names {
-			head = append(head, name)
-		}
+		head := slices.Clone(names)
 		for _, name := range names[1:] {
 			head = append(head, names[0]+"/"+name)
 		}

@@ -76,7 +76,7 @@ func mountedSize(t *testing.T, d *disk) uint64 {
 	if err := d.mountGrown("data", target); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(target, 0)
+	defer func() { _ = unix.Unmount(target, 0) }()
 	if err := os.WriteFile(target+"/file", bytes.Repeat([]byte{1}, mib), 0o644); err != nil {
 		t.Error(err)
 	}

@@ -124,7 +124,7 @@ func TestGuestCanNotWriteToTheHost(t *testing.T) {
 	}
 	dir := t.TempDir()
 	if err := unix.Mount("host", dir, "9p", 0, ninePOptions); err == nil {
-		defer unix.Unmount(dir, 0)
+		defer func() { _ = unix.Unmount(dir, 0) }()
 		err := os.WriteFile(dir+"/etc/vmrun-was-here", nil, 0o644)
 		if !errors.Is(err, unix.EROFS) {
 			t.Errorf("write to the host's /etc: got %v, want %v", err, unix.EROFS)

@@ -193,7 +193,7 @@ func startGuest(o options, k kernel, initrd *os.File) (*machine, error) {
 		}
 		defer w.Close()
 		m.cmd.ExtraFiles = append(m.cmd.ExtraFiles, w)
-		m.copies.Go(func() { io.Copy(sink.to, r); r.Close() })
+		m.copies.Go(func() { _, _ = io.Copy(sink.to, r); r.Close() })
 		args = append(args, "-chardev", fmt.Sprintf("file,id=%s,path=%s", sink.name, inherited(1+i)))
 		if sink.name == "console" {
 			args = append(args, "-serial", "chardev:console")
@@ -231,23 +231,22 @@ func commandLine(verbose bool) string {
 func (m *machine) wait(timeout time.Duration) (int, error) {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
-	exited := make(chan error, 1)
-	go func() { exited <- m.cmd.Wait() }()
-	var cause error
+	var waitErr, cause error
+	exited := make(chan struct{})
+	go func() { waitErr = m.cmd.Wait(); close(exited) }()
 	select {
 	case <-m.ended:
 	case s := <-signals:
 		cause = fmt.Errorf("ended by signal: %v", s)
 	case <-patience.After(timeout):
 		cause = fmt.Errorf("the guest did not end within %v", timeout)
-	case err := <-exited:
-		exited <- err
+	case <-exited:
 		cause = errors.New("the guest ended without a status")
-		if err != nil {
-			cause = fmt.Errorf("qemu-system-x86_64: %w: %s", err, m.stderr.String())
+		if waitErr != nil {
+			cause = fmt.Errorf("qemu-system-x86_64: %w: %s", waitErr, m.stderr.String())
 		}
 	}
-	m.cmd.Process.Kill() // the guest has synchronized its files before it reports
+	_ = m.cmd.Process.Kill() // the guest has synchronized its files before it reports
 	<-exited
 	m.copies.Wait()
 	var code int

@@ -162,7 +162,9 @@ func serve(t *testing.T) string {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 		_ = os.RemoveAll(dir)
 	})
 	return socket
@@ -176,8 +178,13 @@ func TestVerbs(t *testing.T) {
 		"status": {{"status"}},
 		"peers":  {{"peers"}, {"peers", "tor1"}, {"peers", "10.0.2.13"}, {"peers", "tor9"}},
 		"routes": {
-			{"routes"}, {"routes", "--kind", "ipip"}, {"routes", "--kind", "none"}, {"routes", "--peer", "tor1"},
-			{"routes", "--prefix", "10.64.0.0/16"}, {"routes", "--prefix", "10.64.3.9"}, {"routes", "--prefix", "x"},
+			{"routes"},
+			{"routes", "--kind", "ipip"},
+			{"routes", "--kind", "none"},
+			{"routes", "--peer", "tor1"},
+			{"routes", "--prefix", "10.64.0.0/16"},
+			{"routes", "--prefix", "10.64.3.9"},
+			{"routes", "--prefix", "x"},
 		},
 		"pods":    {{"pods"}},
 		"explain": {{"explain", "10.64.3.9"}, {"explain", "10.64.1.3"}, {"explain", "10.64.9.1"}, {"explain", "198.51.100.0/24"}},
@@ -185,8 +192,16 @@ func TestVerbs(t *testing.T) {
 		"json":    {{"status", "--json"}, {"explain", "10.64.3.9", "--json"}, {"pod", "add", "try", "--json"}},
 		"version": {{"version"}, {"metrics"}},
 		"usage": {
-			{"sttus"}, {"xyz"}, {"status", "extra"}, {"status", "--jsn"}, {"explain"}, {"explain", "tor1"},
-			{"pod", "ad", "x"}, {"pod", "add"}, {"version", "--json"}, {"peers", "--help"},
+			{"sttus"},
+			{"xyz"},
+			{"status", "extra"},
+			{"status", "--jsn"},
+			{"explain"},
+			{"explain", "tor1"},
+			{"pod", "ad", "x"},
+			{"pod", "add"},
+			{"version", "--json"},
+			{"peers", "--help"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

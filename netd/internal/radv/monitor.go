@@ -161,17 +161,18 @@ func (m *Monitor) attend(ctx context.Context, link net.Interface) error {
 	if err != nil {
 		return err
 	}
-	heard := make(chan error, 1)
+	var heardErr error
+	heard := make(chan struct{})
 	asked := make(chan struct{}, 1)
-	go func() { heard <- m.hear(s, asked) }()
+	go func() { heardErr = m.hear(s, asked); close(heard) }()
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for sent := 0; ; {
 		select {
 		case <-ctx.Done():
 			err = ctx.Err()
-		case err = <-heard:
-			heard <- err
+		case <-heard:
+			err = heardErr
 		case <-asked:
 			_ = s.send(advertisement) // The next one does, if this fails.
 			continue
