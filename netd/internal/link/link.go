@@ -97,21 +97,15 @@ func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease, gateway []netip.
 		if found == nil {
 			continue
 		}
-		wanted := slices.Clone(u.Addresses)
-		lease, asked := leases[u.Name]
-		keep.held[found.Index] = u.DHCP && !asked
-		switch {
-		case !u.DHCP:
-		case !lease.Address.IsValid():
-			u.MTU = found.MTU // Left alone until a server has been asked.
-		default:
-			wanted, states[i].Router = append(wanted, lease.Address), lease.Router
-			u.MTU = cmp.Or(lease.MTU, u.MTU)
+		if u.DHCP {
+			lease, asked := leases[u.Name]
+			keep.held[found.Index] = !asked
+			u, states[i].Router = u.leased(lease, found.MTU)
 		}
-		for _, p := range wanted {
+		for _, p := range u.Addresses {
 			keep.addresses = append(keep.addresses, rtnl.Address{Prefix: p, Link: found.Index})
 		}
-		if err := u.apply(k, *found, wanted); err != nil && problem == nil {
+		if err := u.apply(k, *found, u.Addresses); err != nil && problem == nil {
 			states[i].Problem = err.Error()
 		}
 		if found.Name != u.Name {
@@ -120,7 +114,7 @@ func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease, gateway []netip.
 			}
 		}
 		states[i].Index = found.Index
-		if u.DHCP && len(wanted) == 0 && states[i].Problem == "" {
+		if u.DHCP && len(u.Addresses) == 0 && states[i].Problem == "" {
 			states[i].Problem = "no DHCP lease yet"
 		}
 	}
@@ -133,6 +127,17 @@ func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease, gateway []netip.
 		}
 	}
 	return states, nil
+}
+
+// leased is the uplink with what a lease gave, and its router; mtu is the link's, which
+// is left alone until a server has been asked.
+func (u Uplink) leased(l Lease, mtu int) (Uplink, netip.Addr) {
+	if !l.Address.IsValid() {
+		u.MTU = mtu
+		return u, u.Router
+	}
+	u.Addresses, u.MTU = append(slices.Clone(u.Addresses), l.Address), cmp.Or(l.MTU, u.MTU)
+	return u, l.Router
 }
 
 // own is what stays of the addresses that carry our mark.

@@ -48,7 +48,7 @@ func fromLink(l netlink.Link) Link {
 		Up: a.Flags&net.FlagUp != 0, Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0,
 	}
 	link.Master, link.PermanentMAC = a.MasterIndex, a.PermHWAddr
-	link.readTunnel(l)
+	readTunnel(&link, l)
 	switch made := l.(type) {
 	case *netlink.Vlan:
 		link.Parent, link.VLAN = a.ParentIndex, made.VlanId

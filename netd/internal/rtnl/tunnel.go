@@ -60,7 +60,7 @@ func (c *Conn) AddTunnel(t Tunnel) error {
 }
 
 // readTunnel fills in what AddTunnel has said.
-func (l *Link) readTunnel(from netlink.Link) {
+func readTunnel(l *Link, from netlink.Link) {
 	switch t := from.(type) {
 	case *netlink.Iptun:
 		l.Local, l.Remote, l.PMTUDiscovery, l.TTL = fromIP(t.Local), fromIP(t.Remote), t.PMtuDisc == 1, int(t.Ttl)
