@@ -6,7 +6,7 @@ import (
 	"net"
 	"time"
 
-	"netd/netd/internal/wake"
+	"netd/netd/wake"
 )
 
 // caller is an agent that is connected to the process. One goroutine reads what it

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"netd/netd/internal/wake"
+	"netd/netd/wake"
 	"netd/netd/internal/watchdog"
 )
 

@@ -7,8 +7,8 @@ import (
 
 	"github.com/osrg/gobgp/v4/api"
 
-	"netd/netd/internal/retry"
-	"netd/netd/internal/wake"
+	"netd/netd/retry"
+	"netd/netd/wake"
 	"netd/netd/internal/watchdog"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 	"google.golang.org/grpc"
 
-	"netd/netd/internal/retry"
+	"netd/netd/retry"
 )
 
 const (

@@ -19,7 +19,7 @@ import (
 
 	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/filter"
-	"netd/netd/internal/wake"
+	"netd/netd/wake"
 )
 
 // life is a speaker process that answers, and what it has been told.

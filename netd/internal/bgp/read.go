@@ -16,7 +16,7 @@ import (
 
 	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/bgp/wire"
-	"netd/netd/internal/retry"
+	"netd/netd/retry"
 	"netd/netd/internal/rib"
 )
 

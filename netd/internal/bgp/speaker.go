@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"netd/netd/internal/bgp/gobgp"
-	"netd/netd/internal/retry"
+	"netd/netd/retry"
 	"netd/netd/internal/rib"
-	"netd/netd/internal/wake"
+	"netd/netd/wake"
 )
 
 const (

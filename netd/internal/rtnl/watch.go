@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"netd/netd/internal/wake"
+	"netd/netd/wake"
 )
 
 // eventRoom holds the notifications of some ten thousand routes.

@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"netd/netd/internal/retry"
-	"netd/netd/internal/wake"
+	"netd/netd/retry"
+	"netd/netd/wake"
 )
 
 const (

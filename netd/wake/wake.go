@@ -1,6 +1,6 @@
 // Package wake is how one goroutine tells another to look again: a channel that
 // holds one signal. Who sends never waits, and signals that come before the other
-// looks are one. Below all; it knows nobody.
+// looks are one. Below all; it knows nobody, and firmware and containers use it too.
 package wake
 
 // Signal is sent with Send and received as any channel.

@@ -1,5 +1,5 @@
 // Package retry is the pause between one try and the next of what may fail for long.
-// Below all; it knows nobody.
+// Below all; it knows nobody, and firmware and containers use it too.
 package retry
 
 import (
