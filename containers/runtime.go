@@ -23,6 +23,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	"netd/netd/layout"
 )
 
 const (
@@ -58,12 +60,12 @@ type Runtime struct {
 
 // New makes a Runtime; nothing happens before Run.
 func New(opts Options) *Runtime {
-	opts.Socket = or(opts.Socket, DefaultSocket)
+	opts.Socket = or(opts.Socket, layout.ContainerdSocket)
 	opts.Namespace = or(opts.Namespace, "netd")
-	opts.ImageDir = or(opts.ImageDir, "/usr/lib/netd/images")
-	opts.LogDir = or(opts.LogDir, "/run/netd/log")
-	opts.Shim = or(opts.Shim, "/usr/bin/containerd-shim-runc-v2")
-	opts.Runc = or(opts.Runc, "/usr/bin/runc")
+	opts.ImageDir = or(opts.ImageDir, layout.ImageDir)
+	opts.LogDir = or(opts.LogDir, layout.LogDir)
+	opts.Shim = or(opts.Shim, layout.Shim)
+	opts.Runc = or(opts.Runc, layout.Runc)
 	if opts.LogBytes == 0 {
 		opts.LogBytes = 32 << 20
 	}

@@ -15,25 +15,24 @@ import (
 	srvconfig "github.com/containerd/containerd/services/server/config"
 	"github.com/containerd/containerd/sys"
 	"golang.org/x/sys/unix"
-)
 
-// DefaultSocket is where containerd listens on a gateway.
-const DefaultSocket = "/run/containerd/containerd.sock"
+	"netd/netd/layout"
+)
 
 // ServerOptions of containerd; the zero value is what a gateway uses.
 type ServerOptions struct {
-	// Root keeps images and containers, default /data/containerd.
+	// Root keeps images and containers, default layout.ContainerdRoot.
 	Root string
-	// State is lost at a reboot, default /run/containerd.
+	// State is lost at a reboot, default layout.ContainerdState.
 	State string
-	// Socket is the API, default DefaultSocket.
+	// Socket is the API, default layout.ContainerdSocket.
 	Socket string
 }
 
 func (o ServerOptions) withDefaults() ServerOptions {
-	o.Root = or(o.Root, "/data/containerd")
-	o.State = or(o.State, "/run/containerd")
-	o.Socket = or(o.Socket, DefaultSocket)
+	o.Root = or(o.Root, layout.ContainerdRoot)
+	o.State = or(o.State, layout.ContainerdState)
+	o.Socket = or(o.Socket, layout.ContainerdSocket)
 	return o
 }
 

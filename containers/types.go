@@ -44,7 +44,7 @@ type Network interface {
 // Options of a Runtime. Network and Log are needed; for the rest, the zero value
 // is the default.
 type Options struct {
-	// Socket is containerd's, default DefaultSocket.
+	// Socket is containerd's, default layout.ContainerdSocket.
 	Socket string
 	// Namespace is containerd's namespace, default "netd". Everything in it
 	// belongs to the Runtime.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"netd/netd/internal/ownnet"
+	"netd/netd/layout"
 )
 
 const pool6 = `[[pool]]
@@ -89,7 +90,7 @@ func TestDualStack(t *testing.T) {
 		}
 		w.must(t, w.gw, "ip -6 route del default dev uplink0")
 
-		m := ownnet.Watch(t, "/run/netns/"+w.gw.Netns())
+		m := ownnet.Watch(t, layout.NetnsDir+"/"+w.gw.Netns())
 		restart(string(four) + pool6)
 		within(t, time.Minute, "the pods to be found", says(gw, "2 of 2 up", "status"))
 		if changes := m.Changes(t); len(changes) > 0 {

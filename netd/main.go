@@ -21,6 +21,7 @@ import (
 	"netd/netd/internal/bgp/child"
 	"netd/netd/internal/cli"
 	"netd/netd/internal/daemon"
+	"netd/netd/layout"
 )
 
 // version is set by the linker.
@@ -40,7 +41,7 @@ func run(args []string) int {
 	var err error
 	switch role, rest := args[1], args[2:]; role {
 	case "init":
-		err = boot.Init("/usr/bin/netd")
+		err = boot.Init(layout.Netd)
 	case "run":
 		err = runAgent(ctx, rest)
 	case "bgp":
@@ -108,12 +109,12 @@ const agentGC = 50
 func runAgent(ctx context.Context, args []string) error {
 	o := daemon.Options{Version: version, Log: logger()}
 	err := flags("run", args, func(fs *flag.FlagSet) {
-		fs.StringVar(&o.ConfigFile, "config", "", "configuration `file` (default: /data/netd/netd.toml, or the image's)")
+		fs.StringVar(&o.ConfigFile, "config", "", "configuration `file` (default: "+layout.ConfigFile+", or the image's)")
 		fs.StringVar(&o.DataDir, "data", daemon.DefaultDataDir, "`folder` that survives a reboot")
 		fs.StringVar(&o.RunDir, "run", daemon.DefaultRunDir, "`folder` for sockets and the lock")
 		fs.StringVar(&o.NetnsDir, "netns", daemon.DefaultNetnsDir, "`folder` for the pods' network namespaces")
-		fs.StringVar(&o.ContainerdSocket, "containerd", "", "containerd's `socket` (default: /run/containerd/containerd.sock)")
-		fs.StringVar(&o.ImageDir, "images", "", "`folder` with the OCI archives (default: /usr/lib/netd/images)")
+		fs.StringVar(&o.ContainerdSocket, "containerd", "", "containerd's `socket` (default: "+layout.ContainerdSocket+")")
+		fs.StringVar(&o.ImageDir, "images", "", "`folder` with the OCI archives (default: "+layout.ImageDir+")")
 		fs.StringVar(&o.Shim, "shim", "", "containerd-shim-runc-v2 (default: /usr/bin/containerd-shim-runc-v2)")
 		fs.StringVar(&o.Runc, "runc", "", "runc (default: /usr/bin/runc)")
 		fs.StringVar(&o.Device, "device", "", "`name` by which the [[device]] is matched (default: netd.name= of the kernel's command line)")
@@ -140,9 +141,9 @@ func runChild(role string, args []string, serve func(socket string) error) error
 func runContainerd(ctx context.Context, args []string) error {
 	var o containers.ServerOptions
 	if err := flags("containerd", args, func(fs *flag.FlagSet) {
-		fs.StringVar(&o.Root, "root", "", "`folder` that survives a reboot (default: /data/containerd)")
-		fs.StringVar(&o.State, "state", "", "`folder` that does not (default: /run/containerd)")
-		fs.StringVar(&o.Socket, "socket", "", "`path` of the API (default: /run/containerd/containerd.sock)")
+		fs.StringVar(&o.Root, "root", "", "`folder` that survives a reboot (default: "+layout.ContainerdRoot+")")
+		fs.StringVar(&o.State, "state", "", "`folder` that does not (default: "+layout.ContainerdState+")")
+		fs.StringVar(&o.Socket, "socket", "", "`path` of the API (default: "+layout.ContainerdSocket+")")
 	}); err != nil {
 		return err
 	}

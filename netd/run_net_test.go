@@ -19,6 +19,7 @@ import (
 	"netd/firmware/lab"
 	"netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
+	"netd/netd/layout"
 )
 
 // nextHopID is the number of a next-hop object in a route that ip-route(8) prints.
@@ -144,7 +145,7 @@ func (w *world) ends(t *testing.T, config string, prefix ...string) string {
 	defer cancel()
 	dir := filepath.Dir(config)
 	args := append(prefix, w.bin, "run", "--config", config, "--data", dir+"/data9", "--run", dir+"/run9", "--netns", dir+"/netns9")
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=/run/netns/" + w.gw.Netns(), "--"}, args...)...)
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + layout.NetnsDir + "/" + w.gw.Netns(), "--"}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	err := cmd.Run()
@@ -311,7 +312,7 @@ func TestDHCPUplink(t *testing.T) {
 		})
 		within(t, time.Minute, "what the ToR has to tell", says(gw, "10.64.2.0/26: native", "explain", "10.64.2.0/26"))
 		// Another life finds the address, and holds it, the MTU and the pod.
-		m := ownnet.Watch(t, "/run/netns/"+w.gw.Netns())
+		m := ownnet.Watch(t, layout.NetnsDir+"/"+w.gw.Netns())
 		gw.Kill()
 		if err := gw.Restart(t.Context()); err != nil {
 			t.Fatal(err)

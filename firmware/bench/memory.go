@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"netd/firmware/lab"
+	"netd/netd/layout"
 )
 
 // Memory is what processes keep, in KiB, by role.
@@ -44,7 +45,7 @@ func (m Memory) role(name string) Usage {
 }
 
 // replicas gives the gateway a configuration with so many pods.
-const replicas = `sed 's/^replicas = .*/replicas = %d/' /run/netd/slot/netd.toml >/data/netd/netd.toml && sync`
+const replicas = `sed 's/^replicas = .*/replicas = %d/' ` + layout.FactoryFile + ` >` + layout.ConfigFile + ` && sync`
 
 // memory boots the gateway without pods and looks, then gives it ten.
 func (b *bench) memory(ctx context.Context) (idle, ten Memory, err error) {
@@ -60,7 +61,7 @@ func (b *bench) memory(ctx context.Context) (idle, ten Memory, err error) {
 	if err := b.ask(ctx, &idle, "memory"); err != nil {
 		return idle, ten, err
 	}
-	if _, err := b.gateway.Run(ctx, fmt.Sprintf(replicas, 10)+" && pkill -TERM -xf '/usr/bin/netd run --appliance'"); err != nil {
+	if _, err := b.gateway.Run(ctx, fmt.Sprintf(replicas, 10)+" && pkill -TERM -xf '"+layout.Netd+" run --appliance'"); err != nil {
 		return idle, ten, err
 	}
 	if err := lab.Until(ctx, "ten pods", b.tenRun); err != nil {

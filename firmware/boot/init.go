@@ -12,17 +12,11 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/layout"
 )
 
-// Paths on the gateway; netd/DESIGN.md says who else uses them.
-const (
-	runDir      = "/run/netd"
-	logDir      = "/run/netd/log"
-	moduleList  = "/usr/lib/netd/modules"
-	manifest    = "/run/netd/slot/manifest.json"
-	savedClock  = "/data/netd/clock"
-	watchdogDev = "/dev/watchdog"
-)
+const watchdogDev = "/dev/watchdog"
 
 // noPassword is what no password hashes to, with a salt that crypt(3) takes:
 // busybox' login dies of one that it does not, such as the usual "*".
@@ -79,13 +73,13 @@ func (in *initProcess) prepare() {
 	in.check(os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+cpu +memory +pids +io"), 0))
 	// Before the modules: loading ipip must not make tunl0 in every namespace.
 	in.check(setSysctls())
-	in.check(LoadModules(moduleList))
-	in.check(setClock(manifest, savedClock))
-	in.check(os.MkdirAll(logDir, 0o755))
+	in.check(LoadModules(layout.ModuleList))
+	in.check(setClock(layout.Manifest, layout.Clock))
+	in.check(os.MkdirAll(layout.LogDir, 0o755))
 	// Nobody can log in until netd run has read the configuration.
-	in.check(writeUnlessThere(runDir+"/shadow", "root:"+noPassword+":1::::::\n", 0o600))
-	in.check(writeUnlessThere(runDir+"/hostname", "netd\n", 0o644))
-	in.check(writeUnlessThere(runDir+"/resolv.conf", "", 0o644))
+	in.check(writeUnlessThere(layout.RunDir+"/shadow", "root:"+noPassword+":1::::::\n", 0o600))
+	in.check(writeUnlessThere(layout.RunDir+"/hostname", "netd\n", 0o644))
+	in.check(writeUnlessThere(layout.RunDir+"/resolv.conf", "", 0o644))
 	if err := unix.Sethostname([]byte("netd")); err != nil {
 		in.say("set the host name: %v", err)
 	}
@@ -187,7 +181,7 @@ func (in *initProcess) supervise(services []Service) int {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPWR)
 	dog := openWatchdog(watchdogDev)
 	in.check(dog.err)
-	s := NewSupervisor(services, logDir, []string{"PATH=/usr/bin", "HOME=/root", "TERM=vt100"}, in.console)
+	s := NewSupervisor(services, layout.LogDir, []string{"PATH=/usr/bin", "HOME=/root", "TERM=vt100"}, in.console)
 	button := powerButtons("/dev/input")
 	feed := time.NewTicker(watchdogFeed)
 	save := time.NewTicker(clockPeriod)
@@ -196,7 +190,7 @@ func (in *initProcess) supervise(services []Service) int {
 		case <-feed.C:
 			dog.feed()
 		case <-save.C:
-			in.check(saveClock(savedClock))
+			in.check(saveClock(layout.Clock))
 		case <-button:
 			in.say("power button")
 			return in.stop(s, dog, unix.LINUX_REBOOT_CMD_POWER_OFF)
@@ -220,7 +214,7 @@ func rebootCommand(sig os.Signal) int {
 
 func (in *initProcess) stop(s *Supervisor, dog *watchdog, how int) int {
 	in.say("going down")
-	in.check(saveClock(savedClock))
+	in.check(saveClock(layout.Clock))
 	s.Stop(dog.feed)
 	s.KillAll(dog.feed)
 	if how != unix.LINUX_REBOOT_CMD_RESTART {

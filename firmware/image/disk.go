@@ -43,8 +43,8 @@ func identity(seed []byte, thing string) gpt.UUID {
 	return gpt.DerivedUUID(h.Sum(nil))
 }
 
-// layout places the volumes one behind the other.
-func layout(seed []byte, volumes []volume) (*gpt.Table, int64, error) {
+// arrange places the volumes one behind the other.
+func arrange(seed []byte, volumes []volume) (*gpt.Table, int64, error) {
 	t := &gpt.Table{DiskUUID: identity(seed, "disk")}
 	at := int64(alignment)
 	for _, v := range volumes {
@@ -69,7 +69,7 @@ func layout(seed []byte, volumes []volume) (*gpt.Table, int64, error) {
 // writeDisk makes the image under a temporary name, makes it durable, and only
 // then gives it its own.
 func writeDisk(out string, seed []byte, volumes []volume) (err error) {
-	table, size, err := layout(seed, volumes)
+	table, size, err := arrange(seed, volumes)
 	if err != nil {
 		return err
 	}

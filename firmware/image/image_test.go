@@ -353,7 +353,7 @@ func TestLayoutRefusesWhatDoesNotFit(t *testing.T) {
 	if err := blank(big, 65*mib); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err := layout(nil, []volume{{"boot-a", gpt.TypeLinux, bootSize, big}})
+	_, _, err := arrange(nil, []volume{{"boot-a", gpt.TypeLinux, bootSize, big}})
 	if want := "boot-a: 65.0 MiB do not fit into a partition of 64 MiB"; err == nil || err.Error() != want {
 		t.Errorf("error %v, expected %s", err, want)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"netd/firmware/kmod"
+	"netd/netd/layout"
 )
 
 //go:embed etc
@@ -22,7 +23,7 @@ func (j *job) rootTree() (tree, error) {
 	t := tree{}
 	for name, target := range map[string]string{
 		"bin": "usr/bin", "sbin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "usr/sbin": "bin",
-		"etc/shadow": "/run/netd/shadow", "etc/resolv.conf": "/run/netd/resolv.conf", "etc/hostname": "/run/netd/hostname",
+		"etc/shadow": layout.RunDir + "/shadow", "etc/resolv.conf": layout.RunDir + "/resolv.conf", "etc/hostname": layout.RunDir + "/hostname",
 		"etc/mtab": "/proc/self/mounts", "var/run": "/run", "var/tmp": "/tmp", "usr/lib/os-release": "../../etc/os-release",
 	} {
 		t.link(name, target)
@@ -38,13 +39,13 @@ func (j *job) rootTree() (tree, error) {
 	}
 	t.text("etc/os-release", j.osRelease())
 	for name, source := range map[string]string{
-		"usr/bin/netd": j.o.Netd, "usr/bin/containerd-shim-runc-v2": j.o.Shim, "usr/bin/runc": j.o.Runc,
+		inTree(layout.Netd): j.o.Netd, inTree(layout.Shim): j.o.Shim, inTree(layout.Runc): j.o.Runc,
 	} {
 		t.copy(name, source, 0o755)
 	}
-	t.copy("usr/lib/netd/board.toml", j.o.BoardFile, 0o644)
+	t.copy(inTree(layout.BoardFile), j.o.BoardFile, 0o644)
 	for name, source := range j.archives {
-		t.copy("usr/lib/netd/images/"+name, source, 0o644)
+		t.copy(inTree(layout.ImageDir)+"/"+name, source, 0o644)
 	}
 	if err := errors.Join(j.addTools(t), j.addModules(t)); err != nil {
 		return nil, err
@@ -126,7 +127,7 @@ func (j *job) addModules(t tree) error {
 	for _, name := range load {
 		fmt.Fprintf(&order, "/%s\n", path.Join("lib/modules", j.base.version, name))
 	}
-	t.text("usr/lib/netd/modules", order.String())
+	t.text(inTree(layout.ModuleList), order.String())
 	return nil
 }
 

@@ -148,3 +148,6 @@ func (t tree) writeCPIO(w io.Writer, when time.Time) error {
 
 // padding fills up to a multiple of 4.
 func padding(n int64) string { return "\x00\x00\x00"[:(4-n%4)%4] }
+
+// inTree is a path of the gateway as the tree has it.
+func inTree(path string) string { return strings.TrimPrefix(path, "/") }

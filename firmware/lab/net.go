@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"netd/firmware/lab/patience"
+	"netd/netd/layout"
 )
 
 // namePrefix begins the name of every namespace of a lab: netdlab<pid>x<its folder>-<host>.
@@ -50,7 +51,7 @@ func New(dir string) (*Net, error) {
 
 // sweepLeftovers removes the namespaces of labs whose process is gone.
 func sweepLeftovers() {
-	left, _ := filepath.Glob("/run/netns/" + namePrefix + "*")
+	left, _ := filepath.Glob(layout.NetnsDir + "/" + namePrefix + "*")
 	for _, path := range left {
 		name := filepath.Base(path)
 		pid, _, _ := strings.Cut(strings.TrimPrefix(name, namePrefix), "x")
@@ -109,7 +110,7 @@ func (h *Host) Run(ctx context.Context, args ...string) (string, error) {
 // namespace, where the namespaces that it makes can be seen (ip netns exec would
 // hide them).
 func (h *Host) command(args []string) []string {
-	return append([]string{"nsenter", "--net=/run/netns/" + h.Netns(), "--"}, args...)
+	return append([]string{"nsenter", "--net=" + layout.NetnsDir + "/" + h.Netns(), "--"}, args...)
 }
 
 func output(ctx context.Context, args ...string) (string, error) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"netd/firmware/lab/patience"
+	"netd/netd/layout"
 )
 
 // Netd is an agent in a namespace: a gateway without a board.
@@ -55,7 +56,7 @@ func (n *Netd) Restart(ctx context.Context) error {
 
 // Ask runs a verb of the command line against this agent.
 func (n *Netd) Ask(ctx context.Context, verb string, args ...string) (string, error) {
-	full := append([]string{n.bin, verb, "--socket", filepath.Join(n.Host.Path("run"), "netd.sock")}, args...)
+	full := append([]string{n.bin, verb, "--socket", filepath.Join(n.Host.Path("run"), layout.SocketName)}, args...)
 	return n.Host.Run(ctx, full...)
 }
 

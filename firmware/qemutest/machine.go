@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netd/netd/config"
+	"netd/netd/layout"
 )
 
 // NIC attaches a port to a network.
@@ -188,7 +189,7 @@ func enterNetns(name string) error {
 	if name == "" {
 		return nil
 	}
-	f, err := os.Open(filepath.Join("/run/netns", name))
+	f, err := os.Open(filepath.Join(layout.NetnsDir, name))
 	if err != nil {
 		return err
 	}

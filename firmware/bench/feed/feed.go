@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/layout"
 )
 
 // The types of a message (RFC 4271, 4.1).
@@ -42,7 +44,7 @@ type Session struct {
 // be called on a thread that is in the namespace to speak from.
 func Dial(ctx context.Context, local, remote netip.Addr, as uint32) (*Session, error) {
 	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0)), Timeout: time.Second, Control: fullTTL}
-	conn, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(remote, 179).String())
+	conn, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(remote, layout.BGPPort).String())
 	if err != nil {
 		return nil, err
 	}

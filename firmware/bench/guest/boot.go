@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/layout"
 )
 
 // bootTimes are moments of this boot.
@@ -32,7 +34,7 @@ func boot() (bootTimes, error) {
 			t.RunStarts = p.started
 		}
 	}
-	log, err := os.ReadFile("/run/netd/log/run.log")
+	log, err := os.ReadFile(layout.LogDir + "/run.log")
 	if err != nil {
 		return t, err
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"netd/containers"
+	"netd/netd/layout"
 )
 
 // namespace is containerd's for both: ctr finds the image that the runtime has
@@ -130,7 +131,7 @@ type agentNetwork struct {
 
 func agent() *http.Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", "/run/netd/netd.sock")
+		return new(net.Dialer).DialContext(ctx, "unix", layout.Socket)
 	}
 	return &http.Client{Transport: &http.Transport{DialContext: dial}}
 }

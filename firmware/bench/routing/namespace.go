@@ -8,10 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netd/firmware/lab"
+	"netd/netd/layout"
 )
 
 // inside calls f in the host's network.
-func inside(h *lab.Host, f func() error) error { return insidePath("/run/netns/"+h.Netns(), f) }
+func inside(h *lab.Host, f func() error) error {
+	return insidePath(layout.NetnsDir+"/"+h.Netns(), f)
+}
 
 // insidePath calls f on a thread that is in the network behind path, and is no one
 // else's afterwards: what f opens there stays there.

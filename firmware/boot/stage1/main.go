@@ -23,15 +23,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netd/firmware/boot"
+	"netd/netd/layout"
 )
 
-const (
-	newRoot = "/newroot"
-	netd    = "/usr/bin/netd"
-	slotDir = "/run/netd/slot"
-	// dataFailed tells why /data does not survive a restart this time.
-	dataFailed = "/run/netd/data-failed"
-)
+const newRoot = "/newroot"
 
 func main() {
 	if os.Getpid() != 1 {
@@ -101,7 +96,7 @@ func run() error {
 }
 
 func mountSlot(d *disk) error {
-	for _, m := range []struct{ label, target string }{{"root-" + d.slot, newRoot}, {"boot-" + d.slot, slotDir}} {
+	for _, m := range []struct{ label, target string }{{"root-" + d.slot, newRoot}, {"boot-" + d.slot, layout.Slot}} {
 		device, err := d.device(m.label)
 		if err != nil {
 			return err
@@ -124,7 +119,7 @@ func mountData(d *disk) {
 	}
 	say("/data: %v", err)
 	say("/data is in memory: nothing that is written there will survive a restart")
-	if err := os.WriteFile(dataFailed, []byte(err.Error()+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(layout.DataFailed, []byte(err.Error()+"\n"), 0o644); err != nil {
 		say("%v", err)
 	}
 	if err := (boot.Mount{Source: "tmpfs", Target: target, Type: "tmpfs", Flags: unix.MS_NOSUID, Data: "mode=755,size=50%"}).Do(); err != nil {
@@ -155,8 +150,8 @@ func handOver() error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	if _, err := os.Stat(netd); err != nil {
+	if _, err := os.Stat(layout.Netd); err != nil {
 		return fmt.Errorf("the slot's root: %w", err)
 	}
-	return boot.Init(netd)
+	return boot.Init(layout.Netd)
 }

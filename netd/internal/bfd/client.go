@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"netd/netd/wake"
 	"netd/netd/internal/watchdog"
+	"netd/netd/wake"
 )
 
 const (

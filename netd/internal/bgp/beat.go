@@ -7,9 +7,9 @@ import (
 
 	"github.com/osrg/gobgp/v4/api"
 
+	"netd/netd/internal/watchdog"
 	"netd/netd/retry"
 	"netd/netd/wake"
-	"netd/netd/internal/watchdog"
 )
 
 // A process that stands still keeps its sessions up for the peers' hold time, and then

@@ -16,8 +16,8 @@ import (
 
 	"netd/netd/internal/bgp/gobgp"
 	"netd/netd/internal/bgp/wire"
-	"netd/netd/retry"
 	"netd/netd/internal/rib"
+	"netd/netd/retry"
 )
 
 const (

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"netd/netd/internal/bgp/gobgp"
-	"netd/netd/retry"
 	"netd/netd/internal/rib"
+	"netd/netd/retry"
 	"netd/netd/wake"
 )
 

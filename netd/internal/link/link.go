@@ -9,11 +9,8 @@ import (
 	"slices"
 
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
-
-// Protocol marks the addresses that netd gave to links (IFA_PROTO): it is the routes'
-// number. Only these are ever taken away.
-const Protocol = 120
 
 // Uplink is a wanted link.
 type Uplink struct {
@@ -171,7 +168,7 @@ func (o *own) gateway(k Kernel, links []rtnl.Link, addresses []netip.Addr) error
 		}
 		address := rtnl.Address{Prefix: netip.PrefixFrom(a, a.BitLen()), Link: l.Index}
 		if o.addresses = append(o.addresses, address); !slices.Contains(have, address) {
-			errs = append(errs, k.PutAddress(l.Index, address.Prefix, Protocol))
+			errs = append(errs, k.PutAddress(l.Index, address.Prefix, layout.Protocol))
 		}
 	}
 	return errors.Join(errs...)
@@ -189,7 +186,7 @@ func (u Uplink) router6() netip.Addr {
 
 // sweep takes away what an earlier configuration or lease has left.
 func (o own) sweep(k Kernel) error {
-	have, err := k.OwnAddresses(Protocol)
+	have, err := k.OwnAddresses(layout.Protocol)
 	if err != nil {
 		return err
 	}
@@ -234,7 +231,7 @@ func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
 	errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/promote_secondaries", "1"))
 	for _, p := range wanted {
 		if !slices.Contains(have, rtnl.Address{Prefix: p, Link: l.Index}) {
-			errs = append(errs, k.PutAddress(l.Index, p, Protocol))
+			errs = append(errs, k.PutAddress(l.Index, p, layout.Protocol))
 		}
 	}
 	if !l.Up {

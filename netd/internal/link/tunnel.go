@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
 // Need is what tunnels are needed for.
@@ -54,14 +55,22 @@ func overhead(kind string, outer6 bool) int {
 	return n
 }
 
+// The links' names; vxlan4 has IPv4 outside.
+const (
+	ipip   = layout.OwnLinks + "ipip0"
+	ip6tnl = layout.OwnLinks + "ip6tnl0"
+	vxlan4 = layout.OwnLinks + "vxlan0"
+	vxlan6 = layout.OwnLinks + "vxlan1"
+)
+
 // names are the links that there is at most one of. A VXLAN link has one outer family.
 func names() []string {
-	return []string{"netd-ipip0", "netd-ip6tnl0", "netd-vxlan0", "netd-vxlan1"}
+	return []string{ipip, ip6tnl, vxlan4, vxlan6}
 }
 
 // sitPrefix begins the name of a sit link, whose end is its gateway's address in
 // hexadecimal digits: there is one for each gateway.
-const sitPrefix = "netd-s"
+const sitPrefix = layout.OwnLinks + "s"
 
 func sitName(gateway netip.Addr) string { return fmt.Sprintf("%s%x", sitPrefix, gateway.As4()) }
 
@@ -77,13 +86,13 @@ func (n Need) kinds() []Tunnel {
 		all = append(all, t)
 	}
 	if n.VXLAN != nil {
-		add("vxlan", "netd-vxlan0", n.Local4, n.Inner4, n.Inner6, false)
-		add("vxlan", "netd-vxlan1", n.Local6, n.Inner4, n.Inner6, true)
+		add("vxlan", vxlan4, n.Local4, n.Inner4, n.Inner6, false)
+		add("vxlan", vxlan6, n.Local6, n.Inner4, n.Inner6, true)
 		return all
 	}
-	add("ipip", "netd-ipip0", n.Local4, n.Inner4, false, false)
+	add("ipip", ipip, n.Local4, n.Inner4, false, false)
 	add("sit", "", n.Local4, false, n.Inner6, false)
-	add("ip6tnl", "netd-ip6tnl0", n.Local6, n.Inner4, n.Inner6, true)
+	add("ip6tnl", ip6tnl, n.Local6, n.Inner4, n.Inner6, true)
 	return all
 }
 

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"netd/firmware/lab/patience"
+	"netd/netd/layout"
 )
 
 // variable names the test that a started process is to run.
@@ -98,10 +99,10 @@ func furnish() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+	if err := os.MkdirAll(layout.NetnsDir, 0o755); err != nil {
 		return err
 	}
-	for _, m := range []struct{ kind, path string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"tmpfs", "/run/netns"}} {
+	for _, m := range []struct{ kind, path string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"tmpfs", layout.NetnsDir}} {
 		if err := syscall.Mount(m.kind, m.path, m.kind, 0, ""); err != nil {
 			return fmt.Errorf("mount %s on %s: %w", m.kind, m.path, err)
 		}

@@ -11,10 +11,11 @@ import (
 	"slices"
 
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
 // LinkPrefix begins the name of every pod's link on the host.
-const LinkPrefix = "pod"
+const LinkPrefix = layout.PodLinks
 
 // Gateway is the pods' default next hop. It is on no link: the host side of the
 // veth answers ARP for it.

@@ -21,9 +21,10 @@ import (
 	"netd/netd/internal/pod"
 	"netd/netd/internal/policy"
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
-const dir = "/run/netns"
+const dir = layout.NetnsDir
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
 
@@ -264,7 +265,7 @@ func TestPackets(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		m, c := newManager(t)
 		// For IPv6 it is the guard that drops.
-		if err := policy.Apply(policy.Rules{PodLinks: pod.LinkPrefix}); err != nil {
+		if err := policy.Apply(policy.Rules{PodLinks: layout.PodLinks}); err != nil {
 			t.Fatal(err)
 		}
 		a := ensure(t, m, pod.Spec{Name: "a", Addresses: ips("10.64.1.0", "2001:db8:64:1::1"), MTU: 1480})
@@ -275,7 +276,7 @@ func TestPackets(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, address := range p.Addresses {
-				if err := c.ReplaceRoute(rtnl.Route{Prefix: netip.PrefixFrom(address, address.BitLen()), Link: l.Index, Protocol: 120}); err != nil {
+				if err := c.ReplaceRoute(rtnl.Route{Prefix: netip.PrefixFrom(address, address.BitLen()), Link: l.Index, Protocol: layout.Protocol}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -303,7 +304,7 @@ func TestPackets(t *testing.T) {
 			return os.WriteFile("/proc/sys/net/ipv4/conf/"+a.Link+"/rp_filter", []byte("0"), 0)
 		})
 		forge(t, a, b, "2001:db8:64:1::9/128", "Icmp6InEchos", func() error {
-			return exec.Command("nft", "delete", "table", "inet", policy.Table).Run()
+			return exec.Command("nft", "delete", "table", "inet", layout.Table).Run()
 		})
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"netd/netd/internal/ownnet"
 	"netd/netd/internal/policy"
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
 // wires joins this namespace, a gateway's, to the fabric and to a pod. The fabric has
@@ -69,7 +70,7 @@ func TestGuard(t *testing.T) {
 					here.gets(t, "fabric", []string{f.forged, f.member}, f.member)
 					here.gets(t, "pod", []string{f.pod}, "")
 					if how.number != unix.IPPROTO_UDP { // A pod may have a VXLAN of its own.
-						how.listen(t, "/run/netns/fabric", f.fabric).gets(t, "pod", []string{f.pod}, "")
+						how.listen(t, layout.NetnsDir+"/fabric", f.fabric).gets(t, "pod", []string{f.pod}, "")
 					}
 				})
 			}
@@ -78,7 +79,7 @@ func TestGuard(t *testing.T) {
 		ownnet.Command(t, "nft flush ruleset")
 		sixes := kind{"IPv6", 41}
 		sixes.listen(t, "/proc/self/ns/net", "10.0.0.11").gets(t, "fabric", []string{"10.0.1.99"}, "10.0.1.99")
-		sixes.listen(t, "/run/netns/fabric", "2001:db8:1::12").gets(t, "pod", []string{"2001:db9::1"}, "2001:db9::1")
+		sixes.listen(t, layout.NetnsDir+"/fabric", "2001:db8:1::12").gets(t, "pod", []string{"2001:db9::1"}, "2001:db9::1")
 	})
 }
 
@@ -147,7 +148,7 @@ func (k kind) listen(t *testing.T, netns, address string) listener {
 func (l listener) gets(t *testing.T, netns string, from []string, want string) {
 	t.Helper()
 	for _, source := range from {
-		fd := l.socket(t, "/run/netns/"+netns, source, 0)
+		fd := l.socket(t, layout.NetnsDir+"/"+netns, source, 0)
 		if err := unix.Sendto(fd, []byte("from "+source+"!"), 0, sockaddr(netip.MustParseAddr(l.at), l.port())); err != nil {
 			t.Fatalf("send %s from %s: %v", l.name, source, err)
 		}

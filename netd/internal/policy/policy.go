@@ -8,10 +8,12 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"netd/netd/layout"
 )
 
 // Table is the name of our table, family inet.
-const Table = "netd"
+const Table = layout.Table
 
 // Rules is the wanted policy.
 type Rules struct {

@@ -20,6 +20,7 @@ import (
 	"netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
 func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
@@ -199,7 +200,7 @@ func TestVethAndNetns(t *testing.T) {
 		c := open(t)
 		own, err := os.Readlink("/proc/thread-self/ns/net")
 		must(t, err)
-		path := "/run/netns/web-0"
+		path := layout.NetnsDir + "/web-0"
 		must(t, rtnl.CreateNetns(path))
 		if now, _ := os.Readlink("/proc/thread-self/ns/net"); now != own || !rtnl.NetnsExists(path) {
 			t.Errorf("own namespace is %s, was %s; the new one exists: %v", now, own, rtnl.NetnsExists(path))
