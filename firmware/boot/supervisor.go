@@ -185,7 +185,7 @@ func (s *Supervisor) start(sv *service) error {
 // tick is called some times a second.
 func (s *Supervisor) Stop(tick func()) {
 	for _, sv := range s.services {
-		sv.due = time.Now().AddDate(1, 0, 0)
+		sv.due = time.Now().Add(24 * time.Hour) // by no wall clock, which may be set meanwhile
 	}
 	for _, sv := range slices.Backward(s.services) {
 		pid := sv.pid
