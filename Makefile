@@ -15,7 +15,7 @@ NOT_YET := $(addprefix netd/,config $(addprefix internal/,bfd bgp daemon ipam ro
 programs = $(addprefix bin/$(1)/,netd stage1 runc)
 go-build = CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench bench-routing soak clean FORCE
+.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench bench-routing soak prove-frozen clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -71,6 +71,9 @@ bench-routing: deps bin/vmrun bin/amd64/netd bin/bench/routing ## of it the rout
 
 soak: deps bin/amd64/netd ## ten minutes of BFD at 50 ms × 3 on busy CPUs: what each end sent, and any false alarm (root)
 	CGO_ENABLED=0 go test -tags 'net soak' -count=1 -timeout 20m -run TestSoak -v ./netd/internal/bfd
+
+prove-frozen: deps bin/amd64/netd ## gateways, and then everything, stand still for 90 s, beside BIRD and FRR (root)
+	CGO_ENABLED=0 go test -tags 'net prove' -count=1 -timeout 30m -parallel 3 -run TestProveFrozen -v ./netd/internal/daemon
 
 clean: ## remove what was built; the cache of packages stays
 	rm -rf bin build

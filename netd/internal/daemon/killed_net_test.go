@@ -42,20 +42,6 @@ func threads(pid int) []string {
 	return names
 }
 
-// kept is what must not change when a speaker dies: policy, pods' links, routes.
-func (s *site) kept(gw string) string {
-	s.Helper()
-	var all strings.Builder
-	for _, command := range []string{"nft list ruleset", "ip -o link show type veth", "ip route show proto 120", "ip -6 route show proto 120"} {
-		out, err := s.hosts[gw].Run(s.Context(), strings.Fields(command)...)
-		s.must(err)
-		all.WriteString(out)
-	}
-	out, err := s.gw[gw].Ask(s.Context(), "pods")
-	s.must(err)
-	return all.String() + out
-}
-
 // establishedBetween tells whether the one session of a gateway is up, since then.
 func (s *site) establishedBetween(ctx context.Context, gw string, after, before time.Time) error {
 	var v []api.Peer
