@@ -48,14 +48,14 @@ test: check test-unit test-net test-vm test-board ## every test there is (root)
 test-unit: deps ## tests that need no root, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 20m ./...
 
-test-net: deps $(call programs,amd64) ## tests on this kernel, in namespaces of their own (root)
-	.ci/tier net -timeout 30m
+test-net: deps bin/again $(call programs,amd64) ## tests on this kernel, in namespaces of their own (root)
+	.ci/tier net -timeout 30m -exec $(CURDIR)/bin/again
 
-test-vm: deps bin/vmrun $(call programs,amd64) ## tests in a QEMU guest with the image's kernel
-	.ci/tier vm -timeout 30m -exec $(CURDIR)/bin/vmrun
+test-vm: deps bin/again bin/vmrun $(call programs,amd64) ## tests in a QEMU guest with the image's kernel
+	.ci/tier vm -timeout 30m -exec "$(CURDIR)/bin/again $(CURDIR)/bin/vmrun"
 
-test-board: build build/images/amd64/web.tar build/images/arm64/web.tar ## tests of flashed images on QEMU boards (root)
-	.ci/tier board -timeout 40m
+test-board: build bin/again build/images/amd64/web.tar build/images/arm64/web.tar ## tests of flashed images on QEMU boards (root)
+	.ci/tier board -timeout 40m -exec $(CURDIR)/bin/again
 
 check: deps ## gofumpt, vet, staticcheck, errcheck for every tier; known vulnerabilities
 	@NOT_YET='$(NOT_YET)' .ci/check
@@ -97,6 +97,9 @@ bin/bench/routing: FORCE
 
 bin/bench/ctr: go.sum
 	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ github.com/containerd/containerd/cmd/ctr
+
+bin/again: FORCE
+	CGO_ENABLED=0 go build -o $@ ./firmware/lab/patience/again
 
 bin/vmrun: FORCE
 	CGO_ENABLED=0 go build -o $@ ./firmware/qemutest/vmrun
