@@ -91,7 +91,7 @@ func Build(ctx context.Context, o Options) ([]Part, error) {
 
 // check refuses what would only be found out on the box.
 func (j *job) check() error {
-	data, err := os.ReadFile(j.o.Config)
+	data, err := config.ReadFile(j.o.Config)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
 	}

@@ -56,8 +56,11 @@ func session(kind PeerType, as uint32) Session {
 }
 
 func TestLab(t *testing.T) {
-	const file = configs + "/examples/lab.toml"
-	got, warnings, err := Load(file, Identity{Name: "gw-c"})
+	data, err := ReadFile(configs + "/examples/lab.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, warnings, err := Parse("lab.toml", data, Identity{Name: "gw-c"})
 	if err != nil {
 		t.Fatal(err)
 	}

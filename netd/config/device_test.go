@@ -1,12 +1,9 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -160,22 +157,6 @@ env = { B = "3", C = "4" }
 	}
 	if c.Gateway.Name != "common" || c.BGP.AS != 65101 || c.BGP.HoldTime.String() != "30s" {
 		t.Errorf("gateway %s, AS %d, hold time %s", c.Gateway.Name, c.BGP.AS, c.BGP.HoldTime)
-	}
-}
-
-func TestLoadWithoutFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "netd.toml")
-	_, _, err := Load(path, Identity{})
-	want := "read the configuration: open " + path + ": no such file or directory"
-	if !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
-	}
-}
-
-func TestTooLarge(t *testing.T) {
-	_, _, err := Parse("f", make([]byte, 2<<20), Identity{})
-	if want := "f:1:1: file: 2097152 octets: expected at most 1048576"; err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

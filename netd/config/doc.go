@@ -10,6 +10,10 @@
 //
 //	file:line:col: key: value: expected …, e.g. …
 //
+// What can not be a configuration is refused before it is parsed: a file of more than
+// 1 MiB, one that is no regular file, and one with more than 32 tables and arrays in
+// each other, for which the library would take all memory.
+//
 // # How it works
 //
 // The library decodes the text (and words the syntax errors); scan finds where

@@ -36,29 +36,46 @@ func (s *span) last() *span {
 	return s
 }
 
-// scanner finds the spans of a file that the library has already accepted. On
-// any other text its result is of no use, but it does not panic.
+// scanner finds the spans of a valid file. On any other text its result is of no use,
+// but it does not panic, and takes no more time and memory: it is run first, because the
+// library's grow with the square of the depth.
 type scanner struct {
-	data []byte
-	pos  int
-	root *span
+	data  []byte
+	pos   int
+	root  *span
+	depth int // of the table or array that is being read
+	deep  int // offset of the first value below maxDepth, or -1
 }
 
-// scan returns the spans of a valid TOML file.
-func scan(data []byte) *span {
-	s := &scanner{data: data, root: &span{}}
+// scan returns the spans of a valid TOML file, and where it is nested too deeply, or -1.
+func scan(data []byte) (root *span, deep int) {
+	s := &scanner{data: data, root: &span{}, deep: -1}
 	table := s.root
 	for {
 		s.skip(" \t\r\n")
 		switch {
 		case s.pos >= len(s.data):
-			return s.root
+			return s.root, s.deep
 		case s.peek('['):
 			table = s.header()
 		default:
 			s.pair(table)
 		}
 	}
+}
+
+// enter goes down some levels from what stands at an offset. If that is too deep,
+// the rest of the file is not read.
+func (s *scanner) enter(levels, at int) bool {
+	if s.depth+levels <= maxDepth {
+		s.depth += levels
+		return true
+	}
+	if s.deep < 0 {
+		s.deep = at
+	}
+	s.pos = len(s.data)
+	return false
 }
 
 // header reads [a.b] or [[a.b]] and returns its table.
@@ -71,6 +88,10 @@ func (s *scanner) header() *span {
 	}
 	t := s.root
 	keys, _ := s.key()
+	s.depth = 0
+	if !s.enter(len(keys), at) {
+		return t
+	}
 	for _, k := range keys[:len(keys)-1] {
 		t = t.child(k, at).last()
 	}
@@ -90,13 +111,17 @@ func (s *scanner) header() *span {
 // pair reads key = value into a table.
 func (s *scanner) pair(t *span) {
 	keys, at := s.key()
+	if !s.enter(len(keys), at[0]) {
+		return
+	}
 	for i, k := range keys {
 		t = t.child(k, at[i])
 	}
 	s.skip(" \t")
-	s.pos++ // the equals sign
+	s.pos = min(s.pos+1, len(s.data)) // the equals sign
 	s.skip(" \t")
 	s.value(t)
+	s.depth -= len(keys)
 }
 
 // key reads a dotted key and returns its parts and where each starts.
@@ -140,11 +165,15 @@ func (s *scanner) value(sp *span) {
 		s.quoted()
 		sp.end = s.pos
 	case s.peek('['):
+		if !s.enter(1, s.pos) {
+			return
+		}
 		s.elements(']', func() {
 			e := &span{key: s.pos}
 			sp.list = append(sp.list, e)
 			s.value(e)
 		})
+		s.depth--
 		sp.end = s.pos
 	case s.peek('{'):
 		s.elements('}', func() { s.pair(sp) })

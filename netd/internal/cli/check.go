@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"netd/netd/config"
 )
@@ -51,7 +50,7 @@ func check(_ context.Context, c *call) error {
 }
 
 func checkFile(file, device string) ([]config.Device, error) {
-	data, err := os.ReadFile(file)
+	data, err := config.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
+	"netd/netd/config"
 	"netd/netd/internal/api"
 )
 
@@ -49,7 +49,7 @@ func rollback(ctx context.Context, c *call) error {
 // came of it.
 func (c *call) configure(ctx context.Context, change api.Change) error {
 	if len(c.args) == 1 {
-		text, err := os.ReadFile(c.args[0])
+		text, err := config.ReadFile(c.args[0])
 		if err != nil {
 			return err
 		}

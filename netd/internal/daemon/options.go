@@ -100,7 +100,7 @@ func (o Options) load(id config.Identity) (loaded, error) {
 	var l loaded
 	var errs []error
 	for _, file := range o.files() {
-		data, err := os.ReadFile(file)
+		data, err := config.ReadFile(file)
 		if err == nil {
 			var warnings []config.Warning
 			l.config, warnings, err = config.Parse(file, data, id)

@@ -167,7 +167,7 @@ func (d *Daemon) read(c api.Change) (loaded, []config.Warning, error) {
 	var err error
 	if c.Do == api.Reload && c.Text == "" {
 		l.file, l.passing = d.opts.files()[0], false
-		if l.data, err = os.ReadFile(l.file); err != nil {
+		if l.data, err = config.ReadFile(l.file); err != nil {
 			return l, nil, fmt.Errorf("read the configuration: %w", err)
 		}
 	}
