@@ -14,6 +14,9 @@ import (
 	"github.com/containerd/containerd/cio"
 	"github.com/containerd/containerd/errdefs"
 	"golang.org/x/sys/unix"
+
+	"netd/netd/retry"
+	"netd/netd/wake"
 )
 
 const (
@@ -23,6 +26,9 @@ const (
 	grace = 5 * time.Second
 	// killWait bounds the wait for the end of a killed pod.
 	killWait = 30 * time.Second
+	// A pod that ends is started again after firstPause, and then after twice as long
+	// each time until it has run for lastPause.
+	firstPause, lastPause = time.Second, time.Minute
 	// networkRetry is how often a running pod's network is tried again.
 	networkRetry = 5 * time.Second
 )
@@ -31,8 +37,8 @@ const (
 type pod struct {
 	rt      *Runtime
 	name    string
-	wake    chan struct{} // what is wanted has changed
-	backoff backoff
+	wake    wake.Signal // what is wanted has changed
+	backoff retry.Backoff
 	started bool // once by this agent, or found running
 
 	status Status // guarded by rt.mu
@@ -40,7 +46,7 @@ type pod struct {
 
 func newPod(r *Runtime, name string) *pod {
 	return &pod{
-		rt: r, name: name, wake: make(chan struct{}, 1),
+		rt: r, name: name, wake: wake.New(), backoff: retry.Backoff{First: firstPause, Last: lastPause},
 		status: Status{Pod: name, State: StateWaiting, Since: time.Now()},
 	}
 }
@@ -58,7 +64,7 @@ func (p *pod) set(change func(*Status)) {
 	if after.equal(before) {
 		return
 	}
-	nudge(p.rt.changed)
+	p.rt.changed.Send()
 	log := p.rt.log.With("pod", p.name)
 	switch {
 	case after.State == StateRunning && before.State == StateCreating:
@@ -135,13 +141,13 @@ func (p *pod) retry(ctx context.Context, err error) {
 			st.State, st.PID = StateBackOff, 0
 		}
 	})
-	wait := time.NewTimer(p.backoff.next(ran))
+	wait := time.NewTimer(p.backoff.Next(ran))
 	defer wait.Stop()
 	select {
 	case <-ctx.Done():
 	case <-wait.C:
 	case <-p.wake:
-		p.backoff = backoff{}
+		p.backoff.Reset()
 	}
 }
 
@@ -155,7 +161,7 @@ func (p *pod) awaitContainerd(ctx context.Context) {
 		}
 	})
 	for !p.rt.answers(ctx) {
-		if sleep(ctx, pollAway) != nil {
+		if !retry.Sleep(ctx, pollAway) {
 			return
 		}
 	}

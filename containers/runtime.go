@@ -25,6 +25,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"netd/netd/layout"
+	"netd/netd/retry"
+	"netd/netd/wake"
 )
 
 const (
@@ -47,8 +49,8 @@ type Runtime struct {
 	log     *slog.Logger
 	client  *containerd.Client
 	images  *images
-	wake    chan struct{} // pods have to be started
-	changed chan struct{}
+	wake    wake.Signal // pods have to be started
+	changed wake.Signal
 
 	mu     sync.Mutex
 	known  bool // Set was called: before, an absent pod means nothing
@@ -72,8 +74,8 @@ func New(opts Options) *Runtime {
 	return &Runtime{
 		opts:    opts,
 		log:     opts.Log,
-		wake:    make(chan struct{}, 1),
-		changed: make(chan struct{}, 1),
+		wake:    wake.New(),
+		changed: wake.New(),
 		wanted:  map[string]Spec{},
 		pods:    map[string]*pod{},
 	}
@@ -92,19 +94,11 @@ func (r *Runtime) Set(pods []Spec) {
 	}
 	for name, p := range r.pods {
 		if was, now := before[name], r.wanted[name]; was.hash() != now.hash() {
-			nudge(p.wake)
+			p.wake.Send()
 		}
 	}
-	nudge(r.wake)
-	nudge(r.changed)
-}
-
-// nudge wakes whoever waits for c, a channel of size 1.
-func nudge(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	r.wake.Send()
+	r.changed.Send()
 }
 
 // Status of every pod, in order of name.
@@ -193,15 +187,15 @@ func (r *Runtime) awaitSettled(ctx context.Context) error {
 		}
 		r.mu.Unlock()
 		if err == nil {
-			nudge(r.wake)
+			r.wake.Send()
 			return nil
 		}
 		if first {
 			r.log.Info("pods wait for containerd", "err", err)
-			nudge(r.changed)
+			r.changed.Send()
 		}
-		if err := sleep(ctx, pollAway); err != nil {
-			return err
+		if !retry.Sleep(ctx, pollAway) {
+			return ctx.Err()
 		}
 	}
 }
@@ -266,7 +260,7 @@ func (r *Runtime) release(p *pod) bool {
 		return false
 	}
 	delete(r.pods, p.name)
-	nudge(r.changed)
+	r.changed.Send()
 	return true
 }
 
@@ -320,17 +314,5 @@ func rootCause(err error) error {
 			return err
 		}
 		err = next
-	}
-}
-
-// sleep returns an error when ctx ends first.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
 	}
 }

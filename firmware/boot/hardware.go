@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/wake"
 )
 
 // The watchdog resets the box when PID 1's loop has not come round for
@@ -73,7 +75,7 @@ const (
 
 // powerButtons reports presses of the power button on any input device in dir.
 func powerButtons(dir string) <-chan struct{} {
-	pressed := make(chan struct{}, 1)
+	pressed := wake.New()
 	devices, err := filepath.Glob(filepath.Join(dir, "event*"))
 	if err != nil {
 		return pressed
@@ -91,10 +93,7 @@ func powerButtons(dir string) <-chan struct{} {
 					return
 				}
 				if isPowerPress(buf) {
-					select {
-					case pressed <- struct{}{}:
-					default:
-					}
+					pressed.Send()
 				}
 			}
 		}()

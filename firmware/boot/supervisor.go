@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/retry"
+	"netd/netd/wake"
 )
 
 // Service is a program that is to be running.
@@ -46,7 +49,7 @@ type Supervisor struct {
 	logDir   string
 	env      []string
 	console  io.Writer
-	wake     chan struct{}
+	wake     wake.Signal
 	children chan os.Signal
 }
 
@@ -54,9 +57,14 @@ type service struct {
 	Service
 	pid     int // 0: not running
 	started time.Time
-	backOff time.Duration
-	due     time.Time // of the next start
+	backOff retry.Backoff
+	pause   time.Duration // before the next start
+	due     time.Time     // of the next start
 	log     *pump
+}
+
+func newService(s Service) *service {
+	return &service{Service: s, backOff: retry.Backoff{First: firstBackOff, Last: lastBackOff, Steady: steadyAfter}}
 }
 
 // NewSupervisor takes the services in the order of their start. Their output
@@ -64,30 +72,23 @@ type service struct {
 func NewSupervisor(services []Service, logDir string, env []string, console io.Writer) *Supervisor {
 	s := &Supervisor{
 		logDir: logDir, env: env, console: console,
-		wake: make(chan struct{}, 1), children: make(chan os.Signal, 1),
+		wake: wake.New(), children: make(chan os.Signal, 1),
 	}
 	for _, d := range services {
-		s.services = append(s.services, &service{Service: d})
+		s.services = append(s.services, newService(d))
 	}
 	signal.Notify(s.children, syscall.SIGCHLD)
 	go func() {
 		for range s.children {
-			s.poke()
+			s.wake.Send()
 		}
 	}()
-	s.poke()
+	s.wake.Send()
 	return s
 }
 
 // Wake is ready when Step has something to do.
 func (s *Supervisor) Wake() <-chan struct{} { return s.wake }
-
-func (s *Supervisor) poke() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
 
 func (s *Supervisor) say(format string, args ...any) {
 	fmt.Fprintf(s.console, "netd init: "+format+"\r\n", args...)
@@ -103,13 +104,13 @@ func (s *Supervisor) Step() {
 		}
 		if err := s.start(sv); err != nil {
 			sv.ended(now)
-			s.say("%v; again in %v", err, sv.backOff)
-			s.pokeAt(sv.due)
+			s.say("%v; again in %v", err, sv.pause)
+			s.wakeAt(sv.due)
 		}
 	}
 }
 
-func (s *Supervisor) pokeAt(t time.Time) { time.AfterFunc(time.Until(t), s.poke) }
+func (s *Supervisor) wakeAt(t time.Time) { time.AfterFunc(time.Until(t), s.wake.Send) }
 
 // reap collects every process that has ended: a service, or an orphan, whose
 // parent is PID 1. It says whether there is any child left.
@@ -132,9 +133,9 @@ func (s *Supervisor) reap() (left bool) {
 		sv := s.services[i]
 		sv.ended(time.Now())
 		if !sv.Terminal {
-			s.say("%s ended: %s; again in %v", sv.Name, describe(status), sv.backOff)
+			s.say("%s ended: %s; again in %v", sv.Name, describe(status), sv.pause)
 		}
-		s.pokeAt(sv.due)
+		s.wakeAt(sv.due)
 	}
 }
 
@@ -147,12 +148,12 @@ func describe(status syscall.WaitStatus) string {
 
 // ended plans the next start.
 func (sv *service) ended(now time.Time) {
-	if sv.pid != 0 && now.Sub(sv.started) >= steadyAfter || sv.backOff == 0 {
-		sv.backOff = firstBackOff
-	} else {
-		sv.backOff = min(2*sv.backOff, lastBackOff)
+	var lasted time.Duration
+	if sv.pid != 0 {
+		lasted = now.Sub(sv.started)
 	}
-	sv.pid, sv.due = 0, now.Add(sv.backOff)
+	sv.pause = sv.backOff.Next(lasted)
+	sv.pid, sv.due = 0, now.Add(sv.pause)
 }
 
 // start forks by hand: os/exec would want to wait for the child itself.

@@ -203,18 +203,18 @@ func TestLogIsRotated(t *testing.T) {
 
 func TestBackOffGrowsAndIsForgotten(t *testing.T) {
 	now := time.Now()
-	s := &service{}
+	s := newService(Service{})
 	var got []time.Duration
 	for range 9 {
 		s.pid, s.started = 1, now.Add(-time.Second)
 		s.ended(now)
-		got = append(got, s.backOff)
+		got = append(got, s.pause)
 	}
 	if got[0] != firstBackOff || got[1] != 2*firstBackOff || got[8] != lastBackOff {
 		t.Errorf("quick ends: got %v", got)
 	}
 	s.pid, s.started = 1, now.Add(-time.Minute)
-	if s.ended(now); s.backOff != firstBackOff {
-		t.Errorf("after a minute: got %v, want %v", s.backOff, firstBackOff)
+	if s.ended(now); s.pause != firstBackOff {
+		t.Errorf("after a minute: got %v, want %v", s.pause, firstBackOff)
 	}
 }

@@ -3,20 +3,21 @@
 package retry
 
 import (
+	"cmp"
 	"context"
 	"time"
 )
 
 // Backoff is a pause that doubles from First to Last. After a try that went well for
-// longer than Last it begins anew.
+// longer than Steady (Last, if it is 0) it begins anew.
 type Backoff struct {
-	First, Last time.Duration
-	next        time.Duration
+	First, Last, Steady time.Duration
+	next                time.Duration
 }
 
 // Next is the pause after a try that lasted so long.
 func (b *Backoff) Next(lasted time.Duration) time.Duration {
-	if b.next == 0 || lasted > b.Last {
+	if b.next == 0 || lasted > cmp.Or(b.Steady, b.Last) {
 		b.next = b.First
 	}
 	pause := b.next

@@ -21,6 +21,17 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
+func TestSteady(t *testing.T) {
+	b := Backoff{First: time.Second, Last: time.Minute, Steady: 10 * time.Second}
+	var got []time.Duration
+	for _, lasted := range []time.Duration{0, 10, 11} {
+		got = append(got, b.Next(lasted*time.Second)/time.Second)
+	}
+	if diff := cmp.Diff([]time.Duration{1, 2, 1}, got); diff != "" {
+		t.Errorf("pauses in seconds (-want +got):\n%s", diff)
+	}
+}
+
 func TestSleep(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	if !Sleep(ctx, time.Microsecond) {

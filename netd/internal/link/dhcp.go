@@ -11,6 +11,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+
+	"netd/netd/retry"
 )
 
 // Lease is what a DHCP server gave.
@@ -55,7 +57,7 @@ func RunDHCP(ctx context.Context, name string, log *slog.Logger, changed func(Le
 				said = err.Error()
 				log.Warn("no DHCP lease; trying on", "link", name, "err", err)
 			}
-			wait(ctx, dhcpPause)
+			retry.Sleep(ctx, dhcpPause)
 			continue
 		}
 		said = ""
@@ -108,8 +110,7 @@ func acquire(ctx context.Context, name string) (*nclient4.Lease, error) {
 func (c *client) keep(ctx context.Context, lease *nclient4.Lease) string {
 	end, pause := times(lease)
 	for {
-		wait(ctx, min(max(pause, minRenew), time.Until(end)))
-		if ctx.Err() != nil || time.Until(end) <= 0 {
+		if !retry.Sleep(ctx, min(max(pause, minRenew), time.Until(end))) || time.Until(end) <= 0 {
 			return "it ran out"
 		}
 		renewed, err := renew(ctx, c.link, lease, end)
@@ -172,11 +173,4 @@ func parseLease(ack *dhcpv4.DHCPv4) Lease {
 		l.MTU = int(mtu)
 	}
 	return l
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"netd/netd/wake"
 )
 
 const (
@@ -29,8 +31,8 @@ const (
 // Monitor finds the routers on links. Its methods may be called from any goroutine.
 type Monitor struct {
 	log     *slog.Logger
-	changed chan struct{}
-	again   chan struct{}
+	changed wake.Signal
+	again   wake.Signal
 
 	mu      sync.Mutex // guards what follows
 	links   []string
@@ -45,7 +47,7 @@ type router struct {
 
 // New makes a Monitor that listens nowhere yet.
 func New(log *slog.Logger) *Monitor {
-	return &Monitor{log: log, changed: make(chan struct{}, 1), again: make(chan struct{}, 1), routers: map[string]router{}}
+	return &Monitor{log: log, changed: wake.New(), again: wake.New(), routers: map[string]router{}}
 }
 
 // Set says on which links to listen.
@@ -55,7 +57,7 @@ func (m *Monitor) Set(links []string) {
 	m.links = slices.Clone(links)
 	m.mu.Unlock()
 	if !same {
-		poke(m.again)
+		m.again.Send()
 	}
 }
 
@@ -73,13 +75,6 @@ func (m *Monitor) Routers() map[string]netip.Addr {
 
 // Changed is ready (once) when Routers may differ.
 func (m *Monitor) Changed() <-chan struct{} { return m.changed }
-
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
 
 // task is one link's.
 type task struct {
@@ -163,7 +158,7 @@ func (m *Monitor) attend(ctx context.Context, link net.Interface) error {
 	}
 	var heardErr error
 	heard := make(chan struct{})
-	asked := make(chan struct{}, 1)
+	asked := wake.New()
 	go func() { heardErr = m.hear(s, asked); close(heard) }()
 	next := time.NewTimer(0)
 	defer next.Stop()
@@ -202,7 +197,7 @@ func interval(sent int) time.Duration {
 }
 
 // hear notes who advertises, and tells who asks.
-func (m *Monitor) hear(s *socket, asked chan struct{}) error {
+func (m *Monitor) hear(s *socket, asked wake.Signal) error {
 	for {
 		kind, from, err := s.receive()
 		if err != nil {
@@ -210,12 +205,12 @@ func (m *Monitor) hear(s *socket, asked chan struct{}) error {
 		}
 		switch {
 		case kind == solicitation:
-			poke(asked)
+			asked.Send()
 		case from.IsLinkLocalUnicast():
 			if m.note(s.link.Name, from.WithZone(""), time.Now()) {
 				m.log.Info("a router advertises itself", "link", s.link.Name, "address", from)
-				poke(asked) // it may know nothing of us
-				poke(m.changed)
+				asked.Send() // it may know nothing of us
+				m.changed.Send()
 			}
 		}
 	}
@@ -240,7 +235,7 @@ func (m *Monitor) forget(link string) {
 	m.mu.Unlock()
 	if known {
 		m.log.Info("the router is forgotten with its link's carrier", "link", link)
-		poke(m.changed)
+		m.changed.Send()
 	}
 }
 
