@@ -105,6 +105,63 @@ func TestWriteAllRefused(t *testing.T) {
 	})
 }
 
+// A kernel that does not answer is an error after a while, however much was asked; and
+// once it answers again, so it is.
+func TestSilence(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		c, up := fib(t)
+		fd := c.fib.s.GetFd()
+		if send, receive := timeouts(t, fd); send != silence || receive != silence {
+			t.Errorf("waits %v to send and %v to receive, want %v", send, receive, silence)
+		}
+		nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+		err := errors.Join(c.fib.setSilence(50*time.Millisecond),
+			unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing[0]}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var changes []Change
+		for i := range 40 * chunkSize {
+			changes = append(changes, Change{Replace, &Route{Prefix: nth(i), Link: up, Protocol: fibProtocol}, nil})
+		}
+		begin := time.Now()
+		errs := c.Write(changes)
+		for i := range changes {
+			if len(errs) != len(changes) || !IsSilent(errs[i]) {
+				t.Fatalf("change %d of %d errors: %.1000v", i, len(errs), fmt.Sprint(errs))
+			}
+		}
+		if took := time.Since(begin); took > 3*time.Second { // 4 s, were each chunk waited for.
+			t.Errorf("silence was noticed after %v", took)
+		}
+		if _, err := c.Routes(fibProtocol); !errors.Is(err, errSilent) {
+			t.Errorf("routes: %v", err)
+		}
+		if _, err := c.Lookup(ip("10.0.1.1")); !errors.Is(err, errSilent) {
+			t.Errorf("lookup: %v", err)
+		}
+		if err := errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0), c.fib.setSilence(silence)); err != nil {
+			t.Fatal(err)
+		}
+		written(t, c.Write(changes))
+		if routes, err := c.Routes(fibProtocol); err != nil || len(routes) != len(changes) {
+			t.Errorf("%d routes, %v, want %d", len(routes), err, len(changes))
+		}
+	})
+}
+
+func timeouts(t *testing.T, fd int) (send, receive time.Duration) {
+	t.Helper()
+	of := func(option int) time.Duration {
+		tv, err := unix.GetsockoptTimeval(fd, unix.SOL_SOCKET, option)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(tv.Nano())
+	}
+	return of(unix.SO_SNDTIMEO), of(unix.SO_RCVTIMEO)
+}
+
 func TestNextHops(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c, up := fib(t)

@@ -42,6 +42,9 @@ func newConn(h *netlink.Handle, at netns.NsHandle, err error) (*Conn, error) {
 	// know the option, and the library filters again anyway.
 	_ = h.SetStrictCheck(true)
 	fib, err := openSocket(at)
+	if err == nil {
+		err = h.SetSocketTimeout(silence) // The library's own waits for ever.
+	}
 	if err != nil {
 		h.Close()
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
@@ -78,6 +81,9 @@ func IsNotExist(err error) bool {
 	return errors.As(err, &notFound) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH) ||
 		errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENOENT)
 }
+
+// IsSilent tells whether err means that the kernel has not answered in time.
+func IsSilent(err error) bool { return errors.Is(err, errSilent) }
 
 // IsNotSupported tells whether err means that the kernel lacks the kind of link.
 func IsNotSupported(err error) bool {

@@ -43,6 +43,10 @@ type socket struct {
 	port uint32
 	buf  []byte
 	sent int // datagrams; tests look at it
+	// heard is when the kernel was last asked something, or answered; it may be silent for
+	// so long.
+	heard   time.Time
+	silence time.Duration
 }
 
 func openSocket(at netns.NsHandle) (*socket, error) {
@@ -52,18 +56,27 @@ func openSocket(at netns.NsHandle) (*socket, error) {
 	}
 	s := &socket{s: ns, buf: make([]byte, readSize)}
 	s.port, err = ns.GetPid()
-	timeout := unix.NsecToTimeval(int64(silence))
 	// Old kernels do not know these, and answer more, or less well.
 	for _, opt := range []int{unix.NETLINK_EXT_ACK, unix.NETLINK_CAP_ACK, unix.NETLINK_GET_STRICT_CHK} {
 		_ = unix.SetsockoptInt(ns.GetFd(), unix.SOL_NETLINK, opt, 1)
 	}
 	_ = ns.SetReceiveBufferSize(answerRoom, true)
-	err = errors.Join(err, unix.SetNonblock(ns.GetFd(), false), unix.SetsockoptTimeval(ns.GetFd(), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))
+	err = errors.Join(err, unix.SetNonblock(ns.GetFd(), false), s.setSilence(silence))
 	if err != nil {
 		ns.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// setSilence bounds the wait for an answer, and that for room to ask.
+func (s *socket) setSilence(d time.Duration) error {
+	s.silence = d
+	timeout := unix.NsecToTimeval(int64(d))
+	return errors.Join(
+		unix.SetsockoptTimeval(s.s.GetFd(), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout),
+		unix.SetsockoptTimeval(s.s.GetFd(), unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout),
+	)
 }
 
 // message is one request without its header.
@@ -83,6 +96,7 @@ func (m message) appendTo(b []byte, seq, port uint32) []byte {
 
 func (s *socket) send(b []byte) error {
 	s.sent++
+	s.heard = time.Now()
 	return unix.Sendto(s.s.GetFd(), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 }
 
@@ -96,16 +110,17 @@ type header struct {
 func (s *socket) receive(f func(h header, body []byte) error) error {
 	n, from, err := unix.Recvfrom(s.s.GetFd(), s.buf, 0)
 	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR) && time.Since(s.heard) > s.silence: // A signal begins the wait anew.
+		return errSilent
 	case errors.Is(err, unix.EINTR):
 		return nil
-	case errors.Is(err, unix.EAGAIN):
-		return errSilent
 	case err != nil:
 		return err
 	}
 	if a, ok := from.(*unix.SockaddrNetlink); !ok || a.Pid != 0 {
 		return nil // Not from the kernel.
 	}
+	s.heard = time.Now()
 	for b := s.buf[:n]; len(b) >= unix.SizeofNlMsghdr; {
 		size := int(binary.NativeEndian.Uint32(b))
 		if size < unix.SizeofNlMsghdr || size > len(b) {

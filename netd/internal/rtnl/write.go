@@ -1,6 +1,7 @@
 package rtnl
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -58,9 +59,18 @@ func (c Change) message() message {
 // change's index.
 func (c *Conn) Write(changes []Change) []error {
 	var all []error
+	silent := false
 	for begin := 0; begin < len(changes); begin += chunkSize {
 		part := changes[begin:min(begin+chunkSize, len(changes))]
-		for i, err := range c.write(part) {
+		var errs []error
+		if !silent {
+			errs = c.write(part)
+		}
+		for i := range part {
+			err := errSilent // Of what is not tried any more: each chunk would take as long.
+			if !silent {
+				err = errs[i]
+			}
 			if err == nil || part[i].Do == Delete && IsNotExist(err) {
 				continue
 			}
@@ -69,13 +79,15 @@ func (c *Conn) Write(changes []Change) []error {
 			}
 			all[begin+i] = fmt.Errorf("%s: %w", part[i], err)
 		}
+		silent = silent || len(errs) > 0 && errors.Is(errs[len(errs)-1], errSilent)
 	}
 	return all
 }
 
 // write sends one chunk. If answers were lost, it is sent again one by one: each
 // change can be done twice, but for an Add, which then errs: the caller's next look
-// finds what it has made.
+// finds what it has made. If then one is not answered either, the kernel is silent, and
+// the rest is not tried: each would take as long.
 func (c *Conn) write(part []Change) []error {
 	messages := make([]message, len(part))
 	for i, change := range part {
@@ -88,9 +100,15 @@ func (c *Conn) write(part []Change) []error {
 	c.fib.drain()
 	errs = make([]error, len(part))
 	for i := range messages {
-		one, again := c.fib.chunk(messages[i : i+1])
-		if errs[i] = again; again == nil {
+		if errors.Is(err, errSilent) && i > 0 {
+			errs[i] = err
+			continue
+		}
+		var one []error
+		if one, err = c.fib.chunk(messages[i : i+1]); err == nil {
 			errs[i] = one[0]
+		} else {
+			errs[i] = err
 		}
 	}
 	return errs
