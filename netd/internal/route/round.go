@@ -26,6 +26,7 @@ type round struct {
 	errs    []error
 	refused bool // a next hop was
 	unsure  bool // a write was refused: who refers to what is not known
+	silent  bool // the kernel does not answer
 }
 
 func (r *round) run() {
@@ -235,6 +236,11 @@ func (w *writer) add(p netip.Prefix, route rtnl.Route, o *Outcome) {
 }
 
 func (w *writer) flush() {
+	if w.silent { // What is not tried was not done, and is not told one by one.
+		w.res.Refused += len(w.routes)
+		w.routes, w.outcomes = w.routes[:0], w.outcomes[:0]
+		return
+	}
 	changes := make([]rtnl.Change, len(w.routes))
 	for i := range changes {
 		changes[i] = rtnl.Change{Do: rtnl.Replace, Route: &w.routes[i]}
@@ -268,6 +274,7 @@ func (r *round) done(errs []error) (refused int) {
 	for _, err := range errs {
 		if err != nil {
 			r.errs, r.unsure = append(r.errs, err), true
+			r.silent = r.silent || rtnl.IsSilent(err)
 			refused++
 		}
 	}
