@@ -33,15 +33,17 @@ func (k *fakeFIB) Links() ([]rtnl.Link, error) {
 	return k.links, nil
 }
 
-func (k *fakeFIB) Routes(protocol int) ([]rtnl.Route, error) {
+func (k *fakeFIB) EachRoute(protocol int, begin func(), each func(rtnl.Route)) error {
 	k.dumps++
-	var own []rtnl.Route
-	for _, r := range k.routes {
-		if r.Protocol == protocol {
-			own = append(own, r)
+	for range 2 { // The first time it is interrupted.
+		begin()
+		for _, r := range k.routes {
+			if r.Protocol == protocol {
+				each(r)
+			}
 		}
 	}
-	return own, k.readErr
+	return k.readErr
 }
 
 func (k *fakeFIB) NextHops() ([]rtnl.NextHop, error) {

@@ -45,9 +45,9 @@ func (d *dumps) Links() ([]rtnl.Link, error) {
 	return d.Conn.Links()
 }
 
-func (d *dumps) Routes(protocol int) ([]rtnl.Route, error) {
+func (d *dumps) EachRoute(protocol int, begin func(), each func(rtnl.Route)) error {
 	d.dumped++
-	return d.Conn.Routes(protocol)
+	return d.Conn.EachRoute(protocol, begin, each)
 }
 
 func (d *dumps) NextHops() ([]rtnl.NextHop, error) {

@@ -273,11 +273,10 @@ func (w *world) quiet(t *testing.T) {
 	if res, err := w.fib.Apply(d, w.opts); !d.Empty() || err != nil || res != (Result{Held: res.Held}) || w.kernel.log != nil || w.kernel.dumps+w.kernel.read > 0 {
 		t.Fatalf("again: empty: %v, %+v, %v, %d dumps, %d looks\n%s", d.Empty(), res, err, w.kernel.dumps, w.kernel.read, strings.Join(w.kernel.log, "\n"))
 	}
-	routes, _ := w.kernel.Routes(Protocol)
-	if len(routes) != w.fib.mirror.len() {
-		t.Fatalf("%d routes remembered, the kernel has %d", w.fib.mirror.len(), len(routes))
+	if len(w.kernel.routes) != w.fib.mirror.len() {
+		t.Fatalf("%d routes remembered, the kernel has %d", w.fib.mirror.len(), len(w.kernel.routes))
 	}
-	for _, r := range routes {
+	for _, r := range w.kernel.routes {
 		p := r.Prefix
 		r.Prefix = netip.Prefix{}
 		if slot := w.fib.mirror.slots[w.fib.mirror.at(p)]; slot.route != r {

@@ -28,7 +28,7 @@ type Kernel interface {
 type Reader interface {
 	Links() ([]rtnl.Link, error)
 	LinkByName(name string) (rtnl.Link, error)
-	Routes(protocol int) ([]rtnl.Route, error)
+	EachRoute(protocol int, begin func(), each func(rtnl.Route)) error
 	NextHops() ([]rtnl.NextHop, error)
 }
 
@@ -155,9 +155,9 @@ func (f *FIB) read() (other bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	var routes []rtnl.Route
+	mirror := f.mirror
 	if !f.trusted {
-		if routes, err = f.kernel.Routes(Protocol); err != nil {
+		if err := f.kernel.EachRoute(Protocol, func() { mirror = newMirror() }, func(r rtnl.Route) { mirror.found(r) }); err != nil {
 			return false, err
 		}
 	}
@@ -181,30 +181,16 @@ func (f *FIB) read() (other bool, err error) {
 	for _, l := range f.downs {
 		up[l] = false
 	}
-	switch {
-	case f.trusted:
-		gone := f.mirror.forget(func(r rtnl.Route) bool {
+	if f.trusted {
+		gone := mirror.forget(func(r rtnl.Route) bool {
 			_, there := objects.all[r.NextHop]
 			return r.NextHop != 0 && !there || r.Link != 0 && !up[r.Link]
 		})
 		other = other || gone
-	default:
-		f.remember(routes)
 	}
+	f.mirror = mirror
 	f.trusted, f.moved, f.downs = true, false, nil
 	return other, nil
-}
-
-// remember fills the mirror with what was read.
-func (f *FIB) remember(routes []rtnl.Route) {
-	f.mirror = newMirror()
-	for _, r := range routes {
-		if r.Metric != Metric {
-			f.mirror.strays = append(f.mirror.strays, r)
-			continue
-		}
-		f.mirror.put(r.Prefix, said{route: r})
-	}
 }
 
 // link is the index of a link, 0 if there is none. One of a pod is looked up each time:

@@ -83,6 +83,15 @@ func (m *mirror) put(p netip.Prefix, s said) {
 	}
 }
 
+// found notes a route that was read from the kernel.
+func (m *mirror) found(r rtnl.Route) {
+	if r.Metric != Metric {
+		m.strays = append(m.strays, r)
+		return
+	}
+	m.put(r.Prefix, said{route: r})
+}
+
 // drop notes that a prefix has no route.
 func (m *mirror) drop(p netip.Prefix) {
 	m.leave(m.at(p))

@@ -58,33 +58,43 @@ func (r Route) String() string {
 // Routes lists the main table's unicast and blackhole routes of one protocol, of
 // both families.
 func (c *Conn) Routes(protocol int) ([]Route, error) {
-	routes, err := c.familyRoutes(unix.AF_INET, protocol)
+	var routes []Route
+	err := c.EachRoute(protocol, func() { routes = nil }, func(r Route) { routes = append(routes, r) })
 	if err != nil {
 		return nil, err
 	}
-	more, err := c.familyRoutes(unix.AF_INET6, protocol)
-	return append(routes, more...), err
+	return routes, nil
 }
 
-func (c *Conn) familyRoutes(family byte, protocol int) ([]Route, error) {
-	request := make([]byte, unix.SizeofRtMsg)
-	request[0], request[4], request[5] = family, unix.RT_TABLE_MAIN, byte(protocol)
-	return dump("routes", func() ([]Route, error) {
-		list, err := dumpAll(c.fib, unix.RTM_GETROUTE, attr32(request, unix.RTA_TABLE, unix.RT_TABLE_MAIN), decodeRoute)
-		mine := list[:0]
-		for _, r := range list {
-			// A kernel without strict checks tells of all routes, one without IPv6 of the
-			// other family's.
-			if r.Protocol == protocol && r.family == family && r.table == unix.RT_TABLE_MAIN && (r.kind == unix.RTN_UNICAST || r.kind == unix.RTN_BLACKHOLE) {
-				mine = append(mine, r)
+// EachRoute calls each with every route that Routes would list: a list of 100,000 is 13
+// MB. It begins anew, after a call of begin, if the table has changed meanwhile; after an
+// error what it has told is not all.
+func (c *Conn) EachRoute(protocol int, begin func(), each func(Route)) error {
+	_, err := dump("routes", func() ([]struct{}, error) {
+		begin()
+		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+			if err := c.familyRoutes(family, protocol, each); err != nil {
+				return nil, err
 			}
 		}
-		routes := make([]Route, len(mine))
-		for i, r := range mine {
-			routes[i] = r.Route
-		}
-		return routes, err
+		return nil, nil
 	})
+	return err
+}
+
+func (c *Conn) familyRoutes(family byte, protocol int, each func(Route)) error {
+	request := make([]byte, unix.SizeofRtMsg)
+	request[0], request[4], request[5] = family, unix.RT_TABLE_MAIN, byte(protocol)
+	_, err := dumpAll(c.fib, unix.RTM_GETROUTE, attr32(request, unix.RTA_TABLE, unix.RT_TABLE_MAIN), func(b []byte) (struct{}, error) {
+		r, err := decodeRoute(b)
+		// A kernel without strict checks tells of all routes, one without IPv6 of the
+		// other family's.
+		if err == nil && r.Protocol == protocol && r.family == family && r.table == unix.RT_TABLE_MAIN && (r.kind == unix.RTN_UNICAST || r.kind == unix.RTN_BLACKHOLE) {
+			each(r.Route)
+		}
+		return struct{}{}, err
+	})
+	return err
 }
 
 // ReplaceRoute adds the route, or puts it in the place of the one with the same
