@@ -227,8 +227,13 @@ func TestDeltas(t *testing.T) {
 			if w.opts = (Options{Hold: w.IntN(4) == 0}); w.opts.Hold && w.IntN(2) == 0 {
 				w.opts.Lost = []netip.Addr{ip("10.0.1.1")}
 			}
+			last := w.table.Decisions()
+			text := explained(last)
 			d := w.table.Plan(w.facts)
 			w.check(t)
+			if diff := cmp.Diff(text, explained(last)); diff != "" {
+				t.Fatalf("the decisions of before were changed:\n%s", diff)
+			}
 			if w.apply(t, d); t.Failed() {
 				t.Fatalf("seed %d\n%s", seed, strings.Join(w.kernel.log, "\n"))
 			}
