@@ -309,6 +309,7 @@ func TestWatch(t *testing.T) {
 		tells("the beginning", rtnl.Event{What: rtnl.WatchBegun}, func() {})
 		tells("an alien route", rtnl.Event{What: rtnl.RoutesChanged}, command("ip route add 10.9.0.0/16 via 10.0.1.1"))
 		tells("an address", rtnl.Event{What: rtnl.AddressesChanged}, command("ip addr add 10.0.7.1/24 dev up0"))
+		tells("an address that goes", rtnl.Event{What: rtnl.AddressesChanged, Gone: ip("10.0.7.1")}, command("ip addr del 10.0.7.1/24 dev up0"))
 		tells("a link", rtnl.Event{What: rtnl.LinksChanged}, command("ip link add br9 type bridge"))
 		command("ip link set br9 up")()
 		br9, err := c.LinkByName("br9")

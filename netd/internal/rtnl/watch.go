@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"sync/atomic"
 
@@ -24,6 +25,9 @@ type Event struct {
 	// Down is the index of a link that was up and is down or gone, if that is the event,
 	// else 0. It may be up again by now: the kernel has dropped its routes and next hops.
 	Down int
+	// Gone is an address that was taken away, if that is the event: IPv4 routes with it as
+	// their source have gone too, and not every kernel tells of these.
+	Gone netip.Addr
 }
 
 // What is the kind of thing that has changed.
@@ -85,8 +89,10 @@ func (c *Conn) Watch(ctx context.Context, protocol int, tell func(Event)) error 
 			if open = ok; ok {
 				tell(linkEvent(up, u))
 			}
-		case _, open = <-addrs:
-			tell(Event{What: AddressesChanged})
+		case u, ok := <-addrs:
+			if open = ok; ok {
+				tell(addressEvent(u))
+			}
 		}
 		if !open {
 			return errors.New("watch rtnetlink: socket closed")
@@ -103,6 +109,14 @@ func linkEvent(up map[int]bool, u netlink.LinkUpdate) Event {
 	}
 	if up[index] = now; u.Header.Type == unix.RTM_DELLINK {
 		delete(up, index)
+	}
+	return e
+}
+
+func addressEvent(u netlink.AddrUpdate) Event {
+	e := Event{What: AddressesChanged}
+	if !u.NewAddr {
+		e.Gone = fromIP(u.LinkAddress.IP)
 	}
 	return e
 }
