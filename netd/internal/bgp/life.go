@@ -149,7 +149,7 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(l.ranges)) {
 		i := slices.IndexFunc(c.Ranges, func(r Range) bool { return r.Name == name })
-		if i < 0 || c.Ranges[i].Prefix != l.ranges[name].prefix || !proto.Equal(c.APIGroup(c.Ranges[i], false), l.ranges[name].group) {
+		if i < 0 || c.Ranges[i].Prefix != l.ranges[name].prefix || !proto.Equal(l.wantedGroup(c, c.Ranges[i]), l.ranges[name].group) {
 			errs = append(errs, l.removeRange(ctx, name))
 		}
 	}
@@ -159,12 +159,12 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 		}
 	}
 	for _, p := range c.Peers {
-		if err := l.setPeer(ctx, c.APIPeer(p, false), p); err != nil {
+		if err := l.setPeer(ctx, l.wantedPeer(c, p), p); err != nil {
 			errs = append(errs, fmt.Errorf("%w: peer %s (%s): %s", ErrConfig, p.Name, p.Address, status.Convert(err).Message()))
 		}
 	}
 	for _, r := range c.Ranges {
-		if err := l.setRange(ctx, c.APIGroup(r, false), r); err != nil {
+		if err := l.setRange(ctx, l.wantedGroup(c, r), r); err != nil {
 			errs = append(errs, fmt.Errorf("%w: peers of range %s (%s): %s", ErrConfig, r.Name, r.Prefix, status.Convert(err).Message()))
 		}
 	}
@@ -172,8 +172,21 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 		return err
 	}
 	l.config = c
-	l.postponed = slices.ContainsFunc(c.Peers, func(p Peer) bool { return l.postpone(c.APIPeer(p, false), p.Address) })
+	l.postponed = slices.ContainsFunc(c.Peers, func(p Peer) bool { return l.postpone(l.wantedPeer(c, p), p.Address) })
 	return nil
+}
+
+// wantedPeer is a peer as it is wanted beside what is there.
+func (l *life) wantedPeer(c Config, p Peer) *api.Peer {
+	want := c.APIPeer(p, false)
+	gobgp.KeepDeferral(want.GracefulRestart, l.peers[p.Address].GetGracefulRestart())
+	return want
+}
+
+func (l *life) wantedGroup(c Config, r Range) *api.PeerGroup {
+	want := c.APIGroup(r, false)
+	gobgp.KeepDeferral(want.GracefulRestart, l.ranges[r.Name].group.GetGracefulRestart())
+	return want
 }
 
 // postpone tells whether a change waits for the end of the session that is up. The

@@ -40,10 +40,35 @@ func (c Config) families() []*api.Family {
 // ErrConfig marks what starting again will not mend: a port that is taken, say.
 var ErrConfig = errors.New("the speaker can not be started")
 
-// deferral is how long a restarted speaker waits for all peers' End-of-RIB
-// before it sends its own routes (GoBGP's default is 360 s, so that one dead
-// peer keeps everybody waiting: kube-router #946).
-const deferral = 30 * time.Second
+// A restarted speaker announces nothing to a peer until all peers have sent their
+// End-of-RIB, or the peer's deferral is over, and then everything with its own (RFC 4724
+// section 4.1). GoBGP's default is 360 s, so that one dead peer keeps everybody waiting
+// (kube-router #946).
+const (
+	// ownDeferral is for those whom we tell what is our own, which is there before any
+	// peer. There may be peers that can be reached only by what we announce: nobody waits
+	// for them. 0 is 360 s to GoBGP, so this is the least.
+	ownDeferral = time.Second
+	// reflectorDeferral is for those whom we tell what others have told us: what they have
+	// kept of it goes with our End-of-RIB.
+	reflectorDeferral = 30 * time.Second
+)
+
+// deferral is how long a session waits for others after a restart.
+func (c Config) deferral(s Session) time.Duration {
+	if c.reflects() && s.AS == c.localAS(s) {
+		return reflectorDeferral
+	}
+	return ownDeferral
+}
+
+// KeepDeferral makes what is wanted wait as long as what is there: it matters at a start
+// only, and GoBGP would end the session for another one.
+func KeepDeferral(want, have *api.GracefulRestart) {
+	if want != nil && have != nil {
+		want.DeferralTime = have.DeferralTime
+	}
+}
 
 // Start tells a new speaker process who it is. It knows no peer then, and lets
 // nothing in or out.
@@ -53,7 +78,7 @@ func (c Config) Start(ctx context.Context, client api.GoBgpServiceClient, restar
 		ListenAddresses: listenAddresses(),
 		// Otherwise it makes two tables of 2048 shards for each family there is: 10 MB.
 		Families:        []uint32{globalIPv4, globalIPv6},
-		GracefulRestart: c.gracefulRestart(restarting),
+		GracefulRestart: c.gracefulRestart(ownDeferral, restarting),
 	}}, grpc.WaitForReady(true))
 	if err == nil {
 		return nil
@@ -76,7 +101,7 @@ func listenAddresses() []string {
 	return []string{"0.0.0.0", "::"}
 }
 
-func (c Config) gracefulRestart(restarting bool) *api.GracefulRestart {
+func (c Config) gracefulRestart(deferral time.Duration, restarting bool) *api.GracefulRestart {
 	if c.RestartTime == 0 {
 		return nil
 	}
