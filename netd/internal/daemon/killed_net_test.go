@@ -4,6 +4,7 @@ package daemon_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -135,4 +136,30 @@ func TestSpeakerHangs(t *testing.T) {
 	if after := s.kept("gw-a"); after != before {
 		t.Errorf("what must stay has changed from\n%s\nto\n%s", before, after)
 	}
+}
+
+// A machine that stands still, and everybody on it for longer than a speaker may be
+// silent, costs no speaker its life.
+func TestAllStandStill(t *testing.T) {
+	s := restartSite(t, "")
+	pid, err := s.speaker("gw-a")
+	s.must(err)
+	agent := s.gw["gw-a"].PID()
+	at := time.Now()
+	s.must(syscall.Kill(pid, syscall.SIGSTOP), syscall.Kill(agent, syscall.SIGSTOP))
+	<-time.After(5 * time.Second) // It is what is tested: a third of the hold time is 3 s.
+	s.must(syscall.Kill(agent, syscall.SIGCONT), syscall.Kill(pid, syscall.SIGCONT))
+	// After another 4 s a speaker that is taken for a hung one were dead.
+	within(t, time.Minute, "4 seconds of life", func(ctx context.Context) error {
+		if now, err := s.speaker("gw-a"); err != nil || now != pid {
+			t.Fatalf("the speaker is process %d and was %d: %v", now, pid, err)
+		}
+		if err := s.establishedBetween(ctx, "gw-a", time.Time{}, at); err != nil {
+			t.Fatalf("the session: %v", err)
+		}
+		if time.Since(at) < 9*time.Second {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
