@@ -34,9 +34,19 @@ const bootProtocol = 3
 // section 5).
 const leastMTU6 = 1280
 
+// Owner is who asked for a pod.
+type Owner string
+
+// The owners.
+const (
+	ByWorkload Owner = "workload" // of the configuration
+	ByHand     Owner = "hand"     // netd pod add
+)
+
 // Spec is a wanted pod.
 type Spec struct {
-	Name string
+	Name  string
+	Owner Owner
 	// Addresses are at most one of each family, IPv4 first.
 	Addresses []netip.Addr
 	// MTU in octets, at least 1280 with an IPv6 address.
@@ -46,11 +56,13 @@ type Spec struct {
 // has tells whether the pod has an address of the family.
 func (s Spec) has(is func(netip.Addr) bool) bool { return slices.ContainsFunc(s.Addresses, is) }
 
-// Pod is a pod that is there.
+// Pod is the record of a pod that is there.
 type Pod struct {
-	Name string
-	// Link is the host side's name.
-	Link string
+	Name  string
+	Owner Owner
+	// Link is the host side's name, Index its number in the kernel.
+	Link  string
+	Index int
 	// Netns is the path of its namespace.
 	Netns string
 	// Addresses are at most one of each family, IPv4 first; none if the pod has none (yet).
@@ -59,7 +71,7 @@ type Pod struct {
 
 // Equal tells whether two pods are the same in everything.
 func (p Pod) Equal(o Pod) bool {
-	return p.Name == o.Name && p.Link == o.Link && p.Netns == o.Netns && slices.Equal(p.Addresses, o.Addresses)
+	return p.Name == o.Name && p.Owner == o.Owner && p.Link == o.Link && p.Index == o.Index && p.Netns == o.Netns && slices.Equal(p.Addresses, o.Addresses)
 }
 
 // Manager makes pods in one host namespace.
@@ -80,7 +92,7 @@ func LinkName(pod string) string {
 
 // Ensure makes the pod, or finds it as it should be and changes nothing.
 func (m *Manager) Ensure(s Spec) (Pod, error) {
-	p := Pod{Name: s.Name, Link: LinkName(s.Name), Netns: filepath.Join(m.dir, s.Name), Addresses: slices.Clone(s.Addresses)}
+	p := Pod{Name: s.Name, Owner: s.Owner, Link: LinkName(s.Name), Netns: filepath.Join(m.dir, s.Name), Addresses: slices.Clone(s.Addresses)}
 	if s.has(netip.Addr.Is6) && s.MTU < leastMTU6 {
 		return p, fmt.Errorf("MTU %d: expected at least %d, without which there is no IPv6", s.MTU, leastMTU6)
 	}
@@ -101,6 +113,7 @@ func (m *Manager) Ensure(s Spec) (Pod, error) {
 	if err != nil {
 		return p, err
 	}
+	p.Index = host.Index
 	if err := m.hostSide(host, s); err != nil {
 		return p, err
 	}
@@ -273,7 +286,7 @@ func (m *Manager) List() ([]Pod, error) {
 	}
 	var pods []Pod
 	for _, l := range links {
-		p := Pod{Name: l.Alias, Link: l.Name, Netns: filepath.Join(m.dir, l.Alias)}
+		p := Pod{Name: l.Alias, Owner: ByWorkload, Link: l.Name, Index: l.Index, Netns: filepath.Join(m.dir, l.Alias)}
 		if l.Kind != "veth" || l.Alias == "" || l.Name != LinkName(l.Alias) || !rtnl.NetnsExists(p.Netns) {
 			continue
 		}
