@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"reflect"
@@ -34,6 +35,9 @@ type Options struct {
 	// Socket is the path of its API. Its folder is made, and given to UID.
 	Socket string
 	Log    *slog.Logger
+	// Words gets what the process itself says. It must not wait: a process that can not
+	// say its words hangs. nil: they are kept for the day it dies, and no more.
+	Words io.Writer
 }
 
 // Wanted is all that the speaker is to do.
