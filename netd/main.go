@@ -7,10 +7,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"syscall"
 
@@ -52,7 +52,7 @@ func run(args []string) int {
 		err = runContainerd(ctx, rest)
 	default:
 		err = cli.Run(ctx, cli.Env{
-			Out: os.Stdout, Err: os.Stderr, Version: version, Socket: cli.DefaultSocket(daemon.Socket(daemon.DefaultRunDir)),
+			Out: os.Stdout, Err: os.Stderr, Version: version, Socket: cli.DefaultSocket(daemon.Socket(layout.RunDir)),
 		}, role, rest)
 	}
 	switch {
@@ -98,40 +98,15 @@ func flags(role string, args []string, define func(*flag.FlagSet)) error {
 	return nil
 }
 
-func logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(os.Stderr, nil))
-}
-
-// agentGC is the agent's GOGC: each round makes its plan anew and drops the one before,
-// so that with Go's 100 half of its memory were garbage.
-const agentGC = 50
-
-func runAgent(ctx context.Context, args []string) error {
-	o := daemon.Options{Version: version, Log: logger()}
-	err := flags("run", args, func(fs *flag.FlagSet) {
-		fs.StringVar(&o.ConfigFile, "config", "", "configuration `file` (default: "+layout.ConfigFile+", or the image's)")
-		fs.StringVar(&o.DataDir, "data", daemon.DefaultDataDir, "`folder` that survives a reboot")
-		fs.StringVar(&o.RunDir, "run", daemon.DefaultRunDir, "`folder` for sockets and the lock")
-		fs.StringVar(&o.NetnsDir, "netns", daemon.DefaultNetnsDir, "`folder` for the pods' network namespaces")
-		fs.StringVar(&o.ContainerdSocket, "containerd", "", "containerd's `socket` (default: "+layout.ContainerdSocket+")")
-		fs.StringVar(&o.ImageDir, "images", "", "`folder` with the OCI archives (default: "+layout.ImageDir+")")
-		fs.StringVar(&o.Shim, "shim", "", "containerd-shim-runc-v2 (default: /usr/bin/containerd-shim-runc-v2)")
-		fs.StringVar(&o.Runc, "runc", "", "runc (default: /usr/bin/runc)")
-		fs.StringVar(&o.Device, "device", "", "`name` by which the [[device]] is matched (default: netd.name= of the kernel's command line)")
-		fs.BoolVar(&o.Appliance, "appliance", false, "own the whole box: host name and console password too")
-	})
-	if err != nil {
-		return err
-	}
-	debug.SetGCPercent(agentGC)
-	return daemon.Run(ctx, o)
+func logger(to io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(to, nil))
 }
 
 // runChild is a role that serves the agent on a socket.
 func runChild(role string, args []string, serve func(socket string) error) error {
 	var socket string
 	if err := flags(role, args, func(fs *flag.FlagSet) {
-		fs.StringVar(&socket, "socket", daemon.ChildSocket(daemon.DefaultRunDir, role), "`path` for the agent")
+		fs.StringVar(&socket, "socket", daemon.ChildSocket(layout.RunDir, role), "`path` for the agent")
 	}); err != nil {
 		return err
 	}
@@ -147,5 +122,5 @@ func runContainerd(ctx context.Context, args []string) error {
 	}); err != nil {
 		return err
 	}
-	return containers.Serve(ctx, o, logger())
+	return containers.Serve(ctx, o, logger(os.Stderr))
 }

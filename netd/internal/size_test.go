@@ -14,14 +14,6 @@ const (
 	mostMethods = 4  // of an interface; one that it embeds is one
 )
 
-// stillTooLarge are parts that are being split: to be emptied.
-func stillTooLarge() map[string]bool {
-	return map[string]bool{
-		"netd/internal/daemon.Daemon": true,
-		"netd/internal/bgp.life":      true,
-	}
-}
-
 // wide are interfaces of more methods, each with its reason.
 func wide() map[string]string {
 	return map[string]string{
@@ -105,19 +97,15 @@ func TestSizes(t *testing.T) {
 	for _, s := range tree(t, "../..") {
 		packages[s.dir] = append(packages[s.dir], s)
 	}
-	still, reasons := stillTooLarge(), wide()
+	reasons := wide()
 	for _, sources := range packages {
 		for name, size := range large(sources) {
 			_, reasoned := wide()[name]
-			if !stillTooLarge()[name] && !reasoned {
+			if !reasoned {
 				t.Errorf("%s has %s", name, size)
 			}
-			delete(still, name)
 			delete(reasons, name)
 		}
-	}
-	for name := range still {
-		t.Errorf("%s is not too large any more: take it out of stillTooLarge", name)
 	}
 	for name := range reasons {
 		t.Errorf("%s is not wide any more: take it out of wide", name)

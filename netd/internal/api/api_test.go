@@ -23,11 +23,11 @@ import (
 // gateway is an agent that knows one pod.
 type gateway struct{}
 
-func (gateway) View(context.Context) api.View {
-	return api.View{Status: api.Status{Gateway: "gw-a"}, Peers: []api.Peer{{Name: "tor1"}}, Routes: []api.Route{{Kind: "pod"}}, Pods: []api.Pod{{Name: "web-0"}}}
+func (gateway) View(context.Context, uint64) api.View {
+	return api.View{Status: api.Status{Gateway: "gw-a"}, Peers: []api.Peer{{Name: "tor1"}}, Routes: func() []api.Route { return []api.Route{{Kind: "pod"}} }, Pods: []api.Pod{{Name: "web-0"}}}
 }
 
-func (g gateway) Peers(ctx context.Context) []api.Peer { return g.View(ctx).Peers }
+func (g gateway) Peers(ctx context.Context) []api.Peer { return g.View(ctx, 0).Peers }
 
 func (gateway) Explain(_ context.Context, p netip.Prefix) (api.Explanation, error) {
 	return api.Explanation{Query: p, Kernel: "directly"}, nil

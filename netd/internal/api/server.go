@@ -10,13 +10,16 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 )
 
 // Gateway is what the server asks; the daemon implements it. Calls come from
 // many goroutines.
 type Gateway interface {
-	View(ctx context.Context) View
+	// View is the newest state. It waits for one that is newer than the revision, until
+	// ctx ends; 0 waits for nothing.
+	View(ctx context.Context, after uint64) View
 	// Peers are the view's, with what has to be asked for.
 	Peers(ctx context.Context) []Peer
 	Explain(ctx context.Context, p netip.Prefix) (Explanation, error)
@@ -35,12 +38,19 @@ type Operator interface {
 type View struct {
 	Status Status
 	Peers  []Peer
-	Routes []Route
+	// Routes are made when they are asked for: there may be 100,000.
+	Routes func() []Route
 	Pods   []Pod
 }
 
-// requestTimeout bounds a request from its first octet to the end of the answer.
-const requestTimeout = 30 * time.Second
+const (
+	// requestTimeout bounds a request from its first octet to the end of the answer:
+	// one who does not read holds a connection for no longer.
+	requestTimeout = 30 * time.Second
+	// newsTimeout is how long a question for what is newer waits at most; then the answer
+	// is what there is.
+	newsTimeout = 20 * time.Second
+)
 
 // Listen opens the socket; a file left by an earlier life is replaced.
 func Listen(socket string) (net.Listener, error) {
@@ -65,7 +75,7 @@ func Serve(ctx context.Context, l net.Listener, g Gateway, metrics http.Handler,
 // ServeHTTP answers by the handler until ctx ends.
 func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	s := &http.Server{
-		Handler: h, ReadTimeout: requestTimeout, WriteTimeout: requestTimeout,
+		Handler: bounded(h), ReadHeaderTimeout: requestTimeout,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
@@ -76,15 +86,35 @@ func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 	return ctx.Err()
 }
 
+// bounded gives each request its deadlines. A handler that streams may set others.
+func bounded(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		deadline := time.Now().Add(requestTimeout)
+		c := http.NewResponseController(w)
+		// They fail on a connection that is gone, where nothing is left to bound.
+		_, _ = c.SetReadDeadline(deadline), c.SetWriteDeadline(deadline)
+		h.ServeHTTP(w, r)
+	})
+}
+
 func handler(g Gateway, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	view := func(pattern string, pick func(View) any) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { answer(w, pick(g.View(r.Context())), nil) })
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			after, err := revision(r)
+			if err != nil {
+				answer(w, nil, badRequest{err})
+				return
+			}
+			ctx, cancel := context.WithTimeout(r.Context(), newsTimeout)
+			defer cancel()
+			answer(w, pick(g.View(ctx, after)), nil)
+		})
 	}
 	view("GET /v1/status", func(v View) any { return v.Status })
 	mux.HandleFunc("GET /v1/peers", func(w http.ResponseWriter, r *http.Request) { answer(w, g.Peers(r.Context()), nil) })
 	mux.Handle("GET /metrics", metrics)
-	view("GET /v1/routes", func(v View) any { return v.Routes })
+	view("GET /v1/routes", func(v View) any { return v.Routes() })
 	view("GET /v1/pods", func(v View) any { return v.Pods })
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
 		p, err := ParseQuery(r.URL.Query().Get("prefix"))
@@ -105,6 +135,19 @@ func handler(g Gateway, metrics http.Handler) http.Handler {
 		answer(w, struct{}{}, g.RemovePod(r.Context(), r.PathValue("name")))
 	})
 	return mux
+}
+
+// revision is what ?after=N asks for: the answer when there is something newer.
+func revision(r *http.Request) (uint64, error) {
+	text := r.URL.Query().Get("after")
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("after=%q: expected a revision, as in the status", text)
+	}
+	return n, nil
 }
 
 // ParseQuery reads an address (as a prefix of its full length) or a prefix.

@@ -7,9 +7,11 @@ import (
 
 // Status is the gateway at a glance.
 type Status struct {
-	Gateway string    `json:"gateway"`
-	Version string    `json:"version"`
-	Started time.Time `json:"started"`
+	// Revision counts the states that the agent has shown; ?after=N waits for a newer one.
+	Revision uint64    `json:"revision"`
+	Gateway  string    `json:"gateway"`
+	Version  string    `json:"version"`
+	Started  time.Time `json:"started"`
 	// ConfigFile is the file in use; ConfigProblem says why it is not the first choice.
 	ConfigFile    string `json:"config_file"`
 	ConfigProblem string `json:"config_problem,omitempty"`

@@ -29,7 +29,7 @@ func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 // in the golden files.
 type gateway struct{}
 
-func (gateway) View(context.Context) api.View {
+func (gateway) View(context.Context, uint64) api.View {
 	return api.View{
 		Status: api.Status{
 			Gateway: "gw-a", Version: "1.0", ConfigFile: "/data/netd/last-good.toml",
@@ -60,10 +60,12 @@ func (gateway) View(context.Context) api.View {
 				},
 			},
 		},
-		Routes: []api.Route{
-			{Prefix: pfx("10.64.1.0/26"), Kind: "blackhole", Reason: "own block"},
-			{Prefix: pfx("10.64.3.0/26"), Kind: "ipip", NextHop: ip("10.0.2.13"), Link: "netd-ipip0", Reason: "gateway gw-c is in another subnet"},
-			{Prefix: pfx("192.0.2.0/24"), Reason: "no route: outside every pool", Paths: []api.Path{{Peer: "tor1"}}},
+		Routes: func() []api.Route {
+			return []api.Route{
+				{Prefix: pfx("10.64.1.0/26"), Kind: "blackhole", Reason: "own block"},
+				{Prefix: pfx("10.64.3.0/26"), Kind: "ipip", NextHop: ip("10.0.2.13"), Link: "netd-ipip0", Reason: "gateway gw-c is in another subnet"},
+				{Prefix: pfx("192.0.2.0/24"), Reason: "no route: outside every pool", Paths: []api.Path{{Peer: "tor1"}}},
+			}
 		},
 		Pods: []api.Pod{
 			{Name: "web-0", Workload: "web", Image: "web.tar", State: "running", Address: ip("10.64.1.0"), Addresses: []netip.Addr{ip("10.64.1.0"), ip("2001:db8:64:1::1")}, Link: "pod1", Netns: "/run/netns/web-0", PID: 7},
@@ -72,7 +74,7 @@ func (gateway) View(context.Context) api.View {
 	}
 }
 
-func (g gateway) Peers(ctx context.Context) []api.Peer { return g.View(ctx).Peers }
+func (g gateway) Peers(ctx context.Context) []api.Peer { return g.View(ctx, 0).Peers }
 
 func (gateway) Explain(_ context.Context, p netip.Prefix) (api.Explanation, error) {
 	e := api.Explanation{Query: p, Kernel: "via 10.0.2.13 dev netd-ipip0 src 10.0.1.11"}

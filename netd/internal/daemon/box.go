@@ -1,45 +1,36 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/internal/intent"
 )
 
-// becomeBox sets what belongs to a box as a whole: host name and root's password
-// for the console. Neither stops the agent.
-func (d *Daemon) becomeBox() {
-	name := d.config.Gateway.Name
-	err := unix.Sethostname([]byte(name))
-	err = errors.Join(err, replaceFile(filepath.Join(d.opts.RunDir, "hostname"), []byte(name+"\n"), 0o644))
-	hash := d.config.Management.ConsolePassword
-	if hash == "" {
-		hash = "$5$none$*" // no password matches, and busybox' login takes the salt
-	}
-	// busybox refuses an entry without a day of the last change (shadow(5)).
-	shadow := fmt.Sprintf("root:%s:1::::::\n", hash)
-	err = errors.Join(err, replaceFile(filepath.Join(d.opts.RunDir, "shadow"), []byte(shadow), 0o600))
-	if err != nil {
-		d.opts.Log.Error("host name and console password", "err", err)
-	}
-}
+// noPassword matches none, and busybox' login takes the salt.
+const noPassword = "$5$none$*"
 
-// writeResolvConf passes the name servers of the DHCP leases on.
-func (d *Daemon) writeResolvConf() {
-	if !d.opts.Appliance {
-		return
+// becomeBox sets what belongs to a box as a whole: host name, root's password for the
+// console, and the name servers of the DHCP leases. None of it stops the agent.
+func (o Options) becomeBox(b intent.Box) error {
+	// busybox refuses an entry without a day of the last change (shadow(5)).
+	shadow := fmt.Sprintf("root:%s:1::::::\n", cmp.Or(b.ConsolePassword, noPassword))
+	var servers strings.Builder
+	for _, s := range b.NameServers {
+		fmt.Fprintf(&servers, "nameserver %s\n", s)
 	}
-	var b strings.Builder
-	for _, u := range d.config.Uplinks {
-		for _, s := range d.leases[u.Name].DNS {
-			fmt.Fprintf(&b, "nameserver %s\n", s)
-		}
+	err := errors.Join(
+		unix.Sethostname([]byte(b.Name)),
+		replaceFile(filepath.Join(o.RunDir, "hostname"), []byte(b.Name+"\n"), 0o644),
+		replaceFile(filepath.Join(o.RunDir, "shadow"), []byte(shadow), 0o600),
+		replaceFile(filepath.Join(o.RunDir, "resolv.conf"), []byte(servers.String()), 0o644))
+	if err != nil {
+		return fmt.Errorf("host name, console password and name servers: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(d.opts.RunDir, "resolv.conf"), []byte(b.String()), 0o644); err != nil {
-		d.opts.Log.Error("name servers", "err", err)
-	}
+	return nil
 }

@@ -51,16 +51,17 @@ func (s *site) oneWay(from, to string, seconds int, cut func()) (sent, lost int)
 	return sent, lost
 }
 
-// An uplink that loses its carrier costs the packets of a few milliseconds, natively
-// and in the tunnel, whatever BGP still believes; its ToR's session ends at once, with
-// the reason, and all is as before when the carrier returns.
-func TestCarrier(t *testing.T) {
-	s := newSite(t, "dual-uplinks.toml")
+// twoUplinks is a site of two gateways, each with an uplink to each of two ToRs, which give
+// all pods' prefixes and a default route. tor is a ToR's configuration, with another
+// export.
+func twoUplinks(t *testing.T) (s *site, tor func(i int, export string) string) {
+	t.Helper()
+	s = newSite(t, "dual-uplinks.toml")
 	s.tor("tor1", "10.0.1.1/24")
 	s.tor("tor2", "10.0.2.1/24")
 	s.fabric("tor1", "tor2")
 	fabric := map[string]string{"tor1": "10.0.12.1 10.0.12.2 65002", "tor2": "10.0.12.2 10.0.12.1 65001"}
-	tor := func(i int, export string) string {
+	tor = func(i int, export string) string {
 		name := fmt.Sprintf("tor%d", i)
 		conf := torBird{
 			id: fmt.Sprintf("10.0.%d.1", i), as: fmt.Sprintf("6500%d", i), fabric: fabric[name], export: export,
@@ -73,6 +74,14 @@ func TestCarrier(t *testing.T) {
 	s.gateway("gw-a", "tor1", "tor2")
 	s.gateway("gw-c", "tor1", "tor2")
 	s.converged()
+	return s, tor
+}
+
+// An uplink that loses its carrier costs the packets of a few milliseconds, natively
+// and in the tunnel, whatever BGP still believes; its ToR's session ends at once, with
+// the reason, and all is as before when the carrier returns.
+func TestCarrier(t *testing.T) {
+	s, tor := twoUplinks(t)
 	both := func(prefix string, n int) {
 		t.Helper()
 		within(t, 30*time.Second, fmt.Sprintf("%s over %d links", prefix, n), func(context.Context) error {

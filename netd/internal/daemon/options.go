@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netd/netd/config"
+	"netd/netd/layout"
 )
 
 // Options of the agent. The zero value of a path is its place on a gateway
@@ -37,20 +39,17 @@ type Options struct {
 	Device  string
 	Version string
 	Log     *slog.Logger
+	// Words gets what is no line of the log: the speaker's own words, and the agent's last.
+	// Like the log it must not wait.
+	Words io.Writer
+	// End ends the process at once, with its last words said.
+	End func()
 }
-
-// Places on a gateway.
-const (
-	DefaultDataDir     = "/data/netd"
-	DefaultRunDir      = "/run/netd"
-	DefaultNetnsDir    = "/run/netns"
-	DefaultFactoryFile = "/run/netd/slot/netd.toml"
-)
 
 func (o Options) withDefaults() Options {
 	for p, def := range map[*string]string{
-		&o.DataDir: DefaultDataDir, &o.RunDir: DefaultRunDir, &o.NetnsDir: DefaultNetnsDir,
-		&o.FactoryFile: DefaultFactoryFile, &o.BoardFile: config.BoardPath,
+		&o.DataDir: layout.DataDir, &o.RunDir: layout.RunDir, &o.NetnsDir: layout.NetnsDir,
+		&o.FactoryFile: layout.FactoryFile, &o.BoardFile: layout.BoardFile,
 	} {
 		if *p == "" {
 			*p = def
@@ -60,13 +59,16 @@ func (o Options) withDefaults() Options {
 }
 
 // Socket is the API's path for a run folder.
-func Socket(runDir string) string { return filepath.Join(runDir, "netd.sock") }
+func Socket(runDir string) string { return filepath.Join(runDir, layout.SocketName) }
 
 // loaded is a configuration and where it came from.
 type loaded struct {
 	config *config.Config
 	file   string
 	data   []byte
+	// passwords are those of its password files; missing is why some are not known.
+	passwords map[string]string
+	missing   error
 	// problem says why an earlier choice was not taken.
 	problem string
 	// passing: not, or not yet, to be kept as the last good one.
@@ -110,6 +112,7 @@ func (o Options) load(id config.Identity) (loaded, error) {
 		}
 		if err == nil {
 			l.file, l.data = file, data
+			l.passwords, l.missing = o.readPasswords(l.config)
 			if l.problem = text(errs); l.problem != "" {
 				o.Log.Error("the configuration is bad; running with another one", "file", file, "instead_of", l.problem)
 			}

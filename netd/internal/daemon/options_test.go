@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"netd/netd/config"
+	"netd/netd/internal/intent"
 )
 
 // good is a configuration whose gateway has the name.
@@ -159,19 +160,13 @@ func TestOrdersKept(t *testing.T) {
 	if got := o.loadOrders(); got.Drain || got.Down != nil {
 		t.Errorf("no orders: %+v", got)
 	}
-	want := orders{Drain: true, Down: map[string]string{"tor1": "moving"}}
-	if err := want.keep(o.ordersFile()); err != nil {
+	want := intent.Orders{Drain: true, Down: map[string]string{"tor1": "moving"}}
+	if err := o.keepOrders(want); err != nil {
 		t.Fatal(err)
 	}
 	got := o.loadOrders()
 	if !got.Drain || got.Down["tor1"] != "moving" {
 		t.Errorf("kept: %+v, want %+v", got, want)
-	}
-	if p := got.obeyed(config.Peer{Name: "tor1"}); !p.Shutdown || p.ShutdownMessage != "moving" {
-		t.Errorf("tor1: %+v", p)
-	}
-	if p := got.obeyed(config.Peer{Name: "tor2"}); p.Shutdown {
-		t.Errorf("tor2: %+v", p)
 	}
 	write(t, o.ordersFile(), "{")
 	if got := o.loadOrders(); got.Drain {

@@ -25,21 +25,19 @@ func (o Options) loadPorts() []config.Port {
 	return b.Ports
 }
 
-// matchMAC is the MAC address that an uplink's link is found by: its own match,
-// or that of the link at the port that it names by its label. It is nil for one
-// that is found by the kernel's name.
-func (d *Daemon) matchMAC(m config.LinkMatch) net.HardwareAddr {
-	for _, p := range d.ports {
-		if m.MAC != nil || p.Label != m.Name {
+// portMACs are the MAC addresses of the links that are at the board's ports now, by label.
+// They are looked up anew each time: a link is found also after it was renamed.
+func (u *uplinks) portMACs() map[string]net.HardwareAddr {
+	all := map[string]net.HardwareAddr{}
+	for _, p := range u.ports {
+		mac, err := portMAC("/sys", p.Path)
+		if err != nil {
+			u.log.Debug("port of the board", "label", p.Label, "err", err)
 			continue
 		}
-		mac, err := portMAC("/sys", p.Path)
-		if err == nil {
-			return mac
-		}
-		d.opts.Log.Debug("port of the board", "label", p.Label, "err", err)
+		all[p.Label] = mac
 	}
-	return m.MAC
+	return all
 }
 
 // portMAC returns the MAC address of the link whose device is the folder path

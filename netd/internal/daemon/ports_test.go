@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"netd/netd/config"
 )
 
@@ -85,22 +87,11 @@ func TestLoadPorts(t *testing.T) {
 	}
 }
 
-// A MAC address in the configuration decides alone; a name that is no label is
-// the kernel's.
-func TestMatchMAC(t *testing.T) {
-	d := &Daemon{opts: Options{Log: slog.New(slog.DiscardHandler)}, ports: []config.Port{{Label: "port0", Path: "virtual/net/lo"}, {Label: "port1", Path: "nowhere"}}}
-	own := net.HardwareAddr{2, 0, 0, 0, 0, 9}
-	for what, tt := range map[string]struct {
-		match config.LinkMatch
-		want  string
-	}{
-		"label":         {config.LinkMatch{Name: "port0"}, "00:00:00:00:00:00"},
-		"empty socket":  {config.LinkMatch{Name: "port1"}, ""},
-		"kernel's name": {config.LinkMatch{Name: "eth0"}, ""},
-		"MAC address":   {config.LinkMatch{MAC: own}, own.String()},
-	} {
-		if got := d.matchMAC(tt.match).String(); got != tt.want {
-			t.Errorf("%s: %q, want %q", what, got, tt.want)
-		}
+// A port without a link has no MAC address, and is no error.
+func TestPortMACs(t *testing.T) {
+	u := &uplinks{log: slog.New(slog.DiscardHandler), ports: []config.Port{{Label: "port0", Path: "virtual/net/lo"}, {Label: "port1", Path: "nowhere"}}}
+	want := map[string]net.HardwareAddr{"port0": {0, 0, 0, 0, 0, 0}}
+	if diff := cmp.Diff(want, u.portMACs()); diff != "" {
+		t.Errorf("MAC addresses (-want +got):\n%s", diff)
 	}
 }

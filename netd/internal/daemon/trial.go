@@ -43,14 +43,6 @@ func (t *trial) api() *api.Trial {
 	return &api.Trial{File: t.file, Until: t.until}
 }
 
-// ends is ready when the time for netd confirm is over.
-func (t *trial) ends() <-chan time.Time {
-	if t == nil {
-		return nil
-	}
-	return t.end.C
-}
-
 // busy is the refusal of another change while a trial runs.
 func (t *trial) busy() error {
 	left := max(time.Until(t.until), 0).Round(time.Second)
@@ -63,28 +55,47 @@ func (t *trial) same(c api.Change) bool {
 }
 
 // try puts a configuration on trial.
-func (d *Daemon) try(ctx context.Context, l loaded, confirm time.Duration) error {
+func (d *Daemon) try(ctx context.Context, former, l loaded, confirm time.Duration) error {
 	if confirm < leastConfirm || confirm > mostConfirm {
 		return fmt.Errorf("time for netd confirm: %s: expected %s to 24h, e.g. 5m", confirm, leastConfirm)
 	}
-	former := d.loaded
 	if err := replaceFile(d.opts.activeFile()+trialSuffix, l.data, 0o600); err != nil {
 		return fmt.Errorf("write the configuration on trial: %w; nothing was changed", err)
 	}
-	if err := d.change(ctx, l); err != nil {
+	t := &trial{file: l.file, data: l.data, former: former, until: time.Now().Add(confirm)}
+	err := d.loop.do(ctx, func() error {
+		if err := d.change(l); err != nil {
+			return err
+		}
+		t.end = time.AfterFunc(confirm, func() { d.expire(ctx, t) })
+		d.settings.trial, d.settings.trialEnded = t, ""
+		return nil
+	})
+	if err != nil {
 		return errors.Join(err, d.opts.reject())
 	}
-	d.trial = &trial{file: l.file, data: l.data, former: former, until: time.Now().Add(confirm), end: time.NewTimer(confirm)}
-	d.trialEnded = ""
 	d.opts.Log.Info("a configuration is on trial", "file", l.file, "confirm_within", confirm)
 	return nil
 }
 
+// expire ends a trial whose time is over.
+func (d *Daemon) expire(ctx context.Context, t *trial) {
+	d.settings.changing.Lock()
+	defer d.settings.changing.Unlock()
+	_, runs, err := d.now(ctx)
+	if err == nil && runs == t { // It may have been confirmed at the last moment.
+		err = d.rollBack(ctx, t, "nobody confirmed it in time")
+	}
+	if err != nil && ctx.Err() == nil {
+		d.opts.Log.Error("configuration", "err", err)
+	}
+}
+
 // confirm makes the file on trial the active one.
-func (d *Daemon) confirm(ctx context.Context) error {
-	if d.trial == nil {
-		if d.trialEnded != "" {
-			return fmt.Errorf("nothing waits for a confirmation: %s", d.trialEnded)
+func (d *Daemon) confirm(ctx context.Context, t *trial) error {
+	if t == nil {
+		if ended := d.board.view().status.TrialEnded; ended != "" {
+			return fmt.Errorf("nothing waits for a confirmation: %s", ended)
 		}
 		return nil // It was confirmed before, say by one whose connection broke.
 	}
@@ -92,27 +103,32 @@ func (d *Daemon) confirm(ctx context.Context) error {
 	if err := rename(active+trialSuffix, active); err != nil {
 		return fmt.Errorf("make the configuration on trial the active one: %w", err)
 	}
-	d.trial.end.Stop()
-	d.opts.Log.Info("the configuration on trial is confirmed", "file", d.trial.file)
-	d.trial = nil
-	d.loaded.file, d.loaded.passing, d.kept = active, false, false
-	d.reconcile(ctx) // It is kept as the last good one.
-	return nil
+	t.end.Stop()
+	d.opts.Log.Info("the configuration on trial is confirmed", "file", t.file)
+	return d.loop.do(ctx, func() error {
+		s := d.settings
+		s.trial = nil
+		s.loaded.file, s.loaded.passing, s.kept = active, false, false
+		d.round() // It is kept as the last good one.
+		return nil
+	})
 }
 
 // rollBack ends the trial for the reason; the former configuration comes back.
-func (d *Daemon) rollBack(ctx context.Context, reason string) error {
-	t := d.trial
+func (d *Daemon) rollBack(ctx context.Context, t *trial, reason string) error {
 	if t == nil {
 		return errors.New("nothing is on trial: there is nothing to come back from")
 	}
 	t.end.Stop()
-	d.trial = nil
-	d.trialEnded = fmt.Sprintf("%s was rolled back: %s", t.file, reason)
-	d.opts.Log.Warn("the configuration on trial is rolled back", "file", t.file, "reason", reason)
-	d.take(t.former)
-	d.follow(ctx)
-	return d.opts.reject()
+	err := d.loop.do(ctx, func() error {
+		d.settings.trial = nil
+		d.settings.trialEnded = fmt.Sprintf("%s was rolled back: %s", t.file, reason)
+		d.opts.Log.Warn("the configuration on trial is rolled back", "file", t.file, "reason", reason)
+		d.settings.take(t.former)
+		d.follow()
+		return nil
+	})
+	return errors.Join(err, d.opts.reject())
 }
 
 // reject puts the file on trial aside.

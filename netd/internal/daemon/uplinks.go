@@ -1,88 +1,151 @@
 package daemon
 
 import (
+	"context"
+	"log/slog"
+	"net"
 	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"netd/netd/config"
+	"netd/netd/internal/intent"
 	"netd/netd/internal/link"
+	"netd/netd/internal/pod"
+	"netd/netd/internal/radv"
+	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
-// wantedUplinks are the configuration's, with the board's labels made MAC addresses.
-func (d *Daemon) wantedUplinks() []link.Uplink {
-	wanted := make([]link.Uplink, 0, len(d.config.Uplinks))
-	for _, u := range d.config.Uplinks {
-		w := link.Uplink{
-			Name: u.Name, MatchName: u.Match.Name, MatchMAC: d.matchMAC(u.Match), Addresses: u.Addresses,
-			DHCP: u.DHCP, Router: u.Router, Router6: u.Router6, MTU: u.MTU,
+// uplinks are the links toward ToRs: their addresses and leases, their carriers, the
+// routers that are heard there, and the ways that lead elsewhere.
+type uplinks struct {
+	log     *slog.Logger
+	kernel  *rtnl.Conn
+	start   func(func(context.Context) error) context.CancelFunc
+	loop    *loop
+	ports   []config.Port // of the board
+	radv    *radv.Monitor
+	states  []link.State
+	dark    map[string]time.Time // by uplink without carrier: since when
+	leases  map[string]link.Lease
+	leasing map[string]leasing
+	// By link: the router that was heard there, and our own link-local address.
+	routers, linkLocals map[string]netip.Addr
+	ways                []netip.Prefix
+}
+
+// look takes in what there is beside the links' own states, for a configuration that
+// asks for this.
+func (u *uplinks) look(want intent.Intent, pods map[string]pod.Pod) error {
+	u.radv.Set(want.Heard)
+	u.routers, u.linkLocals = map[string]netip.Addr{}, map[string]netip.Addr{}
+	for link, a := range u.radv.Routers() {
+		u.routers[link] = a.WithZone(link)
+	}
+	for _, link := range want.LinkLocals {
+		if own := linkLocal(link); own.IsValid() {
+			u.linkLocals[link] = own
 		}
-		if u.VLAN != nil {
-			w.VLAN = &link.VLAN{ID: u.VLAN.ID, Parent: d.linkMatch(u.VLAN.Parent)}
-		}
-		if u.Bond != nil {
-			w.Bond = &link.Bond{Mode: string(u.Bond.Mode)}
-			for _, m := range u.Bond.Members {
-				w.Bond.Members = append(w.Bond.Members, d.linkMatch(m))
-			}
-		}
-		wanted = append(wanted, w)
 	}
-	return wanted
-}
-
-// linkMatch finds a link by its name in the kernel or on the board.
-func (d *Daemon) linkMatch(name string) link.Match {
-	return link.Match{Name: name, MAC: d.matchMAC(config.LinkMatch{Name: name})}
-}
-
-// addresses are the gateway's own, and then the uplinks', as configured or leased, in
-// their order: the first of a family is the one that others know it by. What the
-// kernel has at the moment may be less, while a link is being mended, and that must
-// not move sessions and tunnels.
-func (d *Daemon) addresses() []netip.Prefix {
-	own := d.gatewayAddresses()
-	for _, u := range d.config.Uplinks {
-		own = append(own, d.addressesOf(u)...)
+	if !want.AskWays {
+		u.ways = nil
+		return nil
 	}
-	return own
-}
-
-// gatewayAddresses are those that are on no uplink.
-func (d *Daemon) gatewayAddresses() []netip.Prefix {
-	var own []netip.Prefix
-	for _, a := range d.config.Gateway.Addresses {
-		own = append(own, netip.PrefixFrom(a, a.BitLen()))
+	// If the kernel can not be read all stays as it is.
+	ways, err := u.localWays(want, pods)
+	if err == nil {
+		u.ways = ways
 	}
-	return own
+	return err
 }
 
-func (d *Daemon) addressesOf(u config.Uplink) []netip.Prefix {
-	own := u.Addresses
-	if lease := d.leases[u.Name]; u.DHCP && lease.Address.IsValid() {
-		own = append([]netip.Prefix{lease.Address}, own...)
+// apply makes the uplinks so, and tells whether their states are others than before. An
+// uplink without its link or lease is in its State; the error is for what stops everything.
+func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
+	wanted := make([]link.Uplink, len(want.Uplinks))
+	for i, w := range want.Uplinks {
+		wanted[i] = w.Uplink
 	}
-	return own
+	states, err := link.Apply(u.kernel, wanted, u.leases, want.Own)
+	if err != nil {
+		return false, err
+	}
+	u.noteCarriers(states)
+	same := slices.EqualFunc(u.states, states, link.State.Equal)
+	u.states = states
+	return !same, nil
 }
 
-// ownAddress is the gateway's own of a family, if it has one yet.
-func (d *Daemon) ownAddress(family func(netip.Addr) bool) netip.Addr {
-	for _, a := range d.addresses() {
-		if family(a.Addr()) {
-			return a.Addr()
+// linkLocal is a link's own IPv6 address there; invalid if it has none (yet).
+func linkLocal(link string) netip.Addr {
+	i, err := net.InterfaceByName(link)
+	if err != nil {
+		return netip.Addr{}
+	}
+	all, err := i.Addrs()
+	if err != nil {
+		return netip.Addr{}
+	}
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+			return p.Addr()
 		}
 	}
 	return netip.Addr{}
 }
 
-// uplinkMTU is the smallest of the uplinks', in octets. One by DHCP has what its
-// link has: that is the lease's, or was left by the lease of an earlier life.
-func (d *Daemon) uplinkMTU() int {
-	mtu := 65535
-	for i, u := range d.config.Uplinks {
-		if u.DHCP && i < len(d.uplinks) && d.uplinks[i].MTU > 0 {
-			mtu = min(mtu, d.uplinks[i].MTU)
-		} else {
-			mtu = min(mtu, u.MTU)
+// localProtocols are those of routes that lead away from the fabric: of addresses, of
+// hand-made routes, of router advertisements, of DHCP.
+func localProtocols() []int {
+	return []int{unix.RTPROT_KERNEL, unix.RTPROT_BOOT, unix.RTPROT_STATIC, unix.RTPROT_RA, unix.RTPROT_DHCP}
+}
+
+// localWays are the prefixes that this gateway has its own way to: pods, addresses, and
+// routes of others than netd that leave by no uplink, by links that packets can pass.
+func (u *uplinks) localWays(want intent.Intent, pods map[string]pod.Pod) ([]netip.Prefix, error) {
+	var ways []netip.Prefix
+	for _, p := range pods {
+		for _, a := range p.Addresses {
+			ways = append(ways, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
-	return mtu
+	links, err := u.kernel.Links()
+	if err != nil {
+		return nil, err
+	}
+	usable := map[int]bool{}
+	for _, l := range links {
+		usable[l.Index] = isLocal(l, want.Uplinks)
+	}
+	addresses, err := u.kernel.Addresses(0)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addresses {
+		if usable[a.Link] {
+			ways = append(ways, netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen()))
+		}
+	}
+	for _, protocol := range localProtocols() {
+		routes, err := u.kernel.Routes(protocol)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range routes {
+			if usable[r.Link] {
+				ways = append(ways, r.Prefix)
+			}
+		}
+	}
+	return ways, nil
+}
+
+// isLocal tells whether a link leads elsewhere than to the fabric and to pods.
+func isLocal(l rtnl.Link, uplinks []intent.Uplink) bool {
+	return l.Up && l.Carrier && !strings.HasPrefix(l.Name, layout.OwnLinks) && !strings.HasPrefix(l.Name, layout.PodLinks) &&
+		!slices.ContainsFunc(uplinks, func(u intent.Uplink) bool { return u.Name == l.Name })
 }

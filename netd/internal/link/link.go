@@ -44,6 +44,12 @@ type State struct {
 	Problem string
 }
 
+// Equal tells whether two states are the same in everything.
+func (s State) Equal(o State) bool {
+	return s.Name == o.Name && s.Index == o.Index && s.MAC == o.MAC && s.MTU == o.MTU && s.Carrier == o.Carrier &&
+		slices.Equal(s.Addresses, o.Addresses) && s.Router == o.Router && s.Router6 == o.Router6 && s.Problem == o.Problem
+}
+
 // Kernel is what Apply needs of rtnetlink.
 type Kernel interface {
 	Links() ([]rtnl.Link, error)

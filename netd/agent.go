@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"netd/netd/internal/daemon"
+	"netd/netd/layout"
+	"netd/netd/outlet"
+)
+
+const (
+	// logRoom is what the agent's log keeps for a reader that does not read, in octets.
+	logRoom = 1 << 20
+	// flushTimeout is how long the end waits for such a reader.
+	flushTimeout = 500 * time.Millisecond
+)
+
+// agentGC is the agent's GOGC: each round makes its plan anew and drops the one before,
+// so that with Go's 100 half of its memory were garbage.
+const agentGC = 50
+
+func runAgent(ctx context.Context, args []string) error {
+	words := outlet.New(os.Stderr, logRoom) // A console that takes nothing must not stop the agent.
+	flush := func() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		words.Flush(ctx)
+	}
+	defer flush()
+	o := daemon.Options{Version: version, Log: logger(words), Words: words, End: func() {
+		flush()
+		os.Exit(1)
+	}}
+	err := flags("run", args, func(fs *flag.FlagSet) {
+		fs.StringVar(&o.ConfigFile, "config", "", "configuration `file` (default: "+layout.ConfigFile+", or the image's)")
+		fs.StringVar(&o.DataDir, "data", layout.DataDir, "`folder` that survives a reboot")
+		fs.StringVar(&o.RunDir, "run", layout.RunDir, "`folder` for sockets and the lock")
+		fs.StringVar(&o.NetnsDir, "netns", layout.NetnsDir, "`folder` for the pods' network namespaces")
+		fs.StringVar(&o.ContainerdSocket, "containerd", "", "containerd's `socket` (default: "+layout.ContainerdSocket+")")
+		fs.StringVar(&o.ImageDir, "images", "", "`folder` with the OCI archives (default: "+layout.ImageDir+")")
+		fs.StringVar(&o.Shim, "shim", "", "containerd-shim-runc-v2 (default: /usr/bin/containerd-shim-runc-v2)")
+		fs.StringVar(&o.Runc, "runc", "", "runc (default: /usr/bin/runc)")
+		fs.StringVar(&o.Device, "device", "", "`name` by which the [[device]] is matched (default: netd.name= of the kernel's command line)")
+		fs.BoolVar(&o.Appliance, "appliance", false, "own the whole box: host name and console password too")
+	})
+	if err != nil {
+		return err
+	}
+	debug.SetGCPercent(agentGC)
+	return daemon.Run(ctx, o)
+}

@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"context"
+
+	"netd/netd/internal/link"
+)
+
+// leasing is the task that keeps one uplink's lease.
+type leasing struct {
+	match string // which link it is
+	stop  context.CancelFunc
+}
+
+// lease starts and stops the tasks that ask for leases: wanted has by what each uplink's
+// link is found.
+func (u *uplinks) lease(wanted map[string]string) {
+	for name, l := range u.leasing {
+		if match, ok := wanted[name]; !ok || match != l.match {
+			l.stop()
+			delete(u.leasing, name)
+			delete(u.leases, name)
+		}
+	}
+	for name, match := range wanted {
+		if _, runs := u.leasing[name]; !runs {
+			stop := u.start(func(ctx context.Context) error { return u.keepLease(ctx, name) })
+			u.leasing[name] = leasing{match, stop}
+		}
+	}
+}
+
+func (u *uplinks) keepLease(ctx context.Context, uplink string) error {
+	return link.RunDHCP(ctx, uplink, u.log, func(l link.Lease) {
+		_ = u.loop.do(ctx, func() error { // Only the end of ctx is an error here.
+			if ctx.Err() == nil {
+				u.leases[uplink] = l
+			}
+			return nil
+		})
+		u.loop.wake.Send()
+	})
+}

@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"netd/netd/internal/api"
+	"netd/netd/internal/intent"
+	"netd/netd/internal/link"
+	"netd/netd/internal/rib"
+	"netd/netd/internal/route"
+	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
+)
+
+// readShare is how much of the time may go into reading the kernel's routes without a
+// cause: one part of so many.
+const readShare = 1000
+
+// routes are what is planned, and what the kernel has of it.
+type routes struct {
+	log     *slog.Logger
+	kernel  *rtnl.Conn
+	table   *route.Table
+	fib     *route.FIB
+	count   func(route.Result)
+	facts   route.Facts   // of the last look
+	opts    route.Options // likewise
+	changed bool          // by the last round
+	work    api.Work
+	// unread: the next program reads the kernel's routes as a whole. read is when that was
+	// done last, and readTook what it took.
+	unread   bool
+	read     time.Time
+	readTook time.Duration
+}
+
+// surroundings are what the plan looks at beside the intent.
+type surroundings struct {
+	uplinks []link.State
+	tunnels *tunnels
+	pods    []route.LocalPod
+	lost    []route.Lost
+	hold    bool
+}
+
+// learn takes in what peers have told.
+func (r *routes) learn(u rib.Update) {
+	if u.Whole || len(u.Entries) > 0 {
+		r.table.Learn(u)
+	}
+}
+
+// apply looks where next hops are, plans, and puts the routes into the kernel.
+func (r *routes) apply(want intent.Intent, s surroundings) (route.Result, error) {
+	f := route.Facts{
+		Pools: want.Routes.Pools, Blocks: want.Pods.Blocks, Announced: want.Routes.Rest, Pods: s.pods,
+		Gateways: want.Routes.Gateways, Ranges: want.Routes.Ranges, Peers: want.Routes.Peers, Down: s.lost,
+		Source: want.Source, Source6: want.Source6, Tunnels: s.tunnels.routes(),
+	}
+	for _, u := range s.uplinks {
+		for _, a := range []netip.Addr{u.Router, u.Router6} {
+			if a.IsValid() {
+				f.Routers = append(f.Routers, route.Router{Uplink: u.Name, Address: a})
+			}
+		}
+	}
+	var err error
+	if f.Hops, err = r.lookUp(r.table.NextHops(f.Routers), want, s.uplinks, f.Tunnels); err != nil {
+		return route.Result{}, err
+	}
+	dead := make([]netip.Addr, len(s.lost))
+	for i, l := range s.lost {
+		dead[i] = l.Address
+	}
+	r.facts, r.opts = f, route.Options{Hold: s.hold, Lost: s.tunnels.ends(dead)}
+	return r.program()
+}
+
+// applyPods puts the routes of pods into the kernel, and leaves all else as it was seen
+// last.
+func (r *routes) applyPods(pods []route.LocalPod) (route.Result, error) {
+	r.facts.Pods = pods
+	return r.program()
+}
+
+func (r *routes) program() (route.Result, error) {
+	planned := since(&r.work.Plan)
+	delta := r.table.Plan(r.facts)
+	planned()
+	defer since(&r.work.Apply)()
+	begin := time.Now()
+	res, err := r.fib.Apply(delta, r.opts)
+	if r.unread {
+		r.unread, r.read, r.readTook = false, begin, time.Since(begin)
+	}
+	r.count(res)
+	if res.Changed() {
+		r.log.Info("routes", "added", res.Added, "replaced", res.Replaced, "moved", res.Moved, "deleted", res.Deleted, "held", res.Held, "refused", res.Refused)
+	}
+	return res, err
+}
+
+// repair has the kernel's routes read again, unless that would take too much of the time.
+func (r *routes) repair() {
+	if time.Since(r.read) > readShare*r.readTook {
+		r.distrust()
+	}
+}
+
+// distrust says that somebody else may have changed our routes.
+func (r *routes) distrust() {
+	r.unread = true
+	r.fib.Distrust()
+}
+
+// since adds the seconds between its call and that of the function that it returns.
+func since(sum *float64) func() {
+	begin := time.Now()
+	return func() { *sum += time.Since(begin).Seconds() }
+}
+
+// lookUp asks the kernel, not our own masks, how each next hop is reached: addresses
+// with a /32 mask and odd DHCP servers broke that for others.
+func (r *routes) lookUp(hops []netip.Addr, want intent.Intent, uplinks []link.State, tunnels []route.Tunnel) (map[netip.Addr]route.Hop, error) {
+	links, err := r.kernel.Links()
+	if err != nil {
+		return nil, err
+	}
+	all := make(map[netip.Addr]route.Hop, len(hops))
+	for _, a := range hops {
+		hop := r.lookUpHop(a, links, uplinks)
+		hop.Tunnel = hop.Link != "" && slices.ContainsFunc(tunnels, func(t route.Tunnel) bool { return t.Link == hop.Link })
+		if i := want.UplinkOf(a); i >= 0 && i < len(uplinks) && !uplinks[i].Carrier {
+			hop.Dark = uplinks[i].Name
+		}
+		all[a] = hop
+	}
+	return all, nil
+}
+
+func (r *routes) lookUpHop(a netip.Addr, links []rtnl.Link, uplinks []link.State) route.Hop {
+	named := func(l rtnl.Link) bool { return l.Name == a.Zone() }
+	var via netip.Addr
+	if a.Zone() == "" {
+		way, err := r.kernel.Lookup(a)
+		if err != nil {
+			return route.Hop{Error: err.Error()}
+		}
+		via = way.Gateway
+		named = func(l rtnl.Link) bool { return l.Index == way.Link }
+	}
+	i := slices.IndexFunc(links, named)
+	if i < 0 {
+		return route.Hop{Error: fmt.Sprintf("there is no link for %s", a)}
+	}
+	l := links[i]
+	uplink := slices.ContainsFunc(uplinks, func(u link.State) bool { return u.Index == l.Index })
+	return route.Hop{Link: l.Name, Via: via, Connected: uplink && !via.IsValid() && l.Carrier && l.Up}
+}
+
+// kept tells whether the kernel has routes of an earlier life.
+func (r *routes) kept() (bool, error) {
+	all, err := r.kernel.Routes(layout.Protocol)
+	return len(all) > 0, err
+}

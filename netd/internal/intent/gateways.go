@@ -1,0 +1,135 @@
+package intent
+
+import (
+	"net/netip"
+	"slices"
+
+	"netd/netd/config"
+	"netd/netd/internal/link"
+	"netd/netd/internal/policy"
+	"netd/netd/internal/route"
+	"netd/netd/layout"
+)
+
+// tunnels is what tunnels are to be there for.
+func (c compiler) tunnels(source, source6 netip.Addr) link.Need {
+	n := link.Need{Local4: source, Local6: source6, MTU: c.uplinkMTU()}
+	for _, p := range c.Pools {
+		if p.Encapsulation != config.EncapsulateNever {
+			n.Inner4 = n.Inner4 || p.Prefix.Addr().Is4()
+			n.Inner6 = n.Inner6 || p.Prefix.Addr().Is6()
+		}
+	}
+	n.Gateways = append(c.knownGateways(), c.metGateways()...)
+	for _, r := range c.gatewayRanges() {
+		n.Ranges = append(n.Ranges, r.Prefix)
+	}
+	if t := c.Tunnel; t.Type == config.TunnelVXLAN {
+		n.VXLAN = &link.VXLAN{VNI: t.VNI, Port: int(t.Port)}
+	}
+	return n
+}
+
+// knownGateways are the others' addresses, of both families, in the file's order.
+func (c compiler) knownGateways() []netip.Addr {
+	var all []netip.Addr
+	for _, g := range c.Config.BGP.GatewayPeers {
+		if all = append(all, g.Address); g.Other.IsValid() {
+			all = append(all, g.Other)
+		}
+	}
+	return all
+}
+
+// gatewayRanges are where gateways are that are not known one by one.
+func (c compiler) gatewayRanges() []config.Range {
+	var ranges []config.Range
+	for _, r := range c.Config.BGP.Ranges {
+		if r.Type == config.TypeGateway {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
+}
+
+// metGateways are the addresses of gateways of a range that paths lead to.
+func (c compiler) metGateways() []netip.Addr {
+	var met []netip.Addr
+	for _, r := range c.gatewayRanges() {
+		for _, hop := range c.NextHops {
+			if r.Prefix.Contains(hop) {
+				met = append(met, hop)
+			}
+		}
+	}
+	slices.SortFunc(met, netip.Addr.Compare)
+	return slices.Compact(met)
+}
+
+// guard is the policy that the configuration asks for.
+func (c compiler) guard() policy.Rules {
+	rules := policy.Rules{PodLinks: layout.PodLinks, BGPPort: c.Config.BGP.Port, Near: c.near(), Gateways: c.knownGateways()}
+	for _, r := range c.gatewayRanges() {
+		rules.Ranges = append(rules.Ranges, r.Prefix)
+	}
+	slices.SortFunc(rules.Gateways, netip.Addr.Compare)
+	if t := c.Tunnel; t.Type == config.TunnelVXLAN {
+		rules.VXLANPort = t.Port
+	}
+	return rules
+}
+
+// near is the peers whose packets may not come from far (GTSM).
+func (c compiler) near() []policy.Near {
+	var near []policy.Near
+	add := func(peers netip.Prefix, session config.Session) {
+		if s, _ := c.session(session); s.GTSM {
+			near = append(near, policy.Near{Peers: peers, MinTTL: s.MinTTL()})
+		}
+	}
+	for _, p := range slices.Concat(c.peers(), c.Config.BGP.GatewayPeers) {
+		if a := p.Address.WithZone(""); a.IsValid() {
+			add(netip.PrefixFrom(a, a.BitLen()), p.Session)
+		}
+	}
+	for _, r := range c.Config.BGP.Ranges {
+		add(r.Prefix, r.Session)
+	}
+	return near
+}
+
+// routes fills in what the plan has to know of others.
+func (c compiler) routes(r *Routes) {
+	modes := map[config.Encapsulation]route.Mode{
+		config.EncapsulateNever: route.Never, config.EncapsulateCrossSubnet: route.CrossSubnet, config.EncapsulateAlways: route.Always,
+	}
+	for _, p := range c.Pools {
+		r.Pools = append(r.Pools, route.Pool{Prefix: p.Prefix, Mode: modes[p.Encapsulation]})
+	}
+	r.Gateways = map[netip.Addr]string{}
+	for _, g := range c.Config.BGP.GatewayPeers {
+		r.Gateways[g.Address], r.Gateways[g.Other] = g.Name, g.Name
+	}
+	delete(r.Gateways, netip.Addr{})
+	for _, g := range c.gatewayRanges() {
+		r.Ranges = append(r.Ranges, route.Range{Name: g.Name, Prefix: g.Prefix})
+	}
+	r.Peers = c.knownGateways()
+	for _, p := range c.peers() {
+		r.Peers = append(r.Peers, p.Address)
+	}
+}
+
+// announces are the prefixes that are announced beside the blocks: those that this
+// gateway has a way to. rest are those of them whose unused part has to be dropped.
+func (c compiler) announces() (now []config.Announce, rest []netip.Prefix) {
+	for _, a := range c.Config.BGP.Announces {
+		within := func(p netip.Prefix) bool { return a.Prefix.Bits() <= p.Bits() && a.Prefix.Contains(p.Addr()) }
+		if a.Always || slices.ContainsFunc(c.Ways, within) {
+			if now = append(now, a); !slices.Contains(c.Ways, a.Prefix) {
+				rest = append(rest, a.Prefix)
+			}
+		}
+	}
+	return now, rest
+}
