@@ -10,7 +10,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1767225600)
 
 # Folders that are being rewritten: make check only vets them.
-NOT_YET := $(addprefix netd/,config $(addprefix internal/,bfd bgp daemon ipam route store))
+NOT_YET := $(addprefix netd/,$(addprefix internal/,bfd bgp daemon ipam route store))
 
 programs = $(addprefix bin/$(1)/,netd stage1 runc)
 go-build = CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'

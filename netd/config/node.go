@@ -127,14 +127,6 @@ func (n *node) isTables() bool {
 	return n.kind == anArray
 }
 
-// scalar is the node's value if it has one, also of no node.
-func (n *node) scalar() any {
-	if n == nil {
-		return nil
-	}
-	return n.value
-}
-
 // name is the name of an element of an array of tables.
 func (n *node) name() string {
 	if c := n.table["name"]; c != nil {

@@ -264,7 +264,8 @@ func oneOf[T ~string](words ...T) want[T] {
 
 // hardwareAddr is a link's own 48-bit address.
 func hardwareAddr() want[net.HardwareAddr] {
-	return want[net.HardwareAddr]{"a MAC address of six octets", `"52:54:00:01:00:0a"`,
+	return want[net.HardwareAddr]{
+		"a MAC address of six octets", `"52:54:00:01:00:0a"`,
 		func(n *node) (net.HardwareAddr, *wrong) {
 			s, _ := n.value.(string)
 			mac, err := net.ParseMAC(s)
@@ -277,7 +278,8 @@ func hardwareAddr() want[net.HardwareAddr] {
 				return nil, &wrong{why: "nobody's address"}
 			}
 			return mac, nil
-		}}
+		},
+	}
 }
 
 // ipv4 is a host's address.
@@ -345,7 +347,8 @@ func notHost(a netip.Addr) *wrong {
 
 // interfaceAddr is a link's address with the prefix length of its subnet.
 func interfaceAddr(eg string) want[netip.Prefix] {
-	return want[netip.Prefix]{"an address with its subnet's prefix length", quote(eg),
+	return want[netip.Prefix]{
+		"an address with its subnet's prefix length", quote(eg),
 		func(n *node) (netip.Prefix, *wrong) {
 			s, _ := n.value.(string)
 			p, err := netip.ParsePrefix(s)
@@ -365,7 +368,8 @@ func interfaceAddr(eg string) want[netip.Prefix] {
 				return p, &wrong{why: fmt.Sprintf("the first and last address of %s are not a host's", p.Masked())}
 			}
 			return p, nil
-		}}
+		},
+	}
 }
 
 // hostOf says whether a is in p's subnet and neither its network's nor its
@@ -416,7 +420,8 @@ func passwordHash() want[string] {
 		`\$5\$(rounds=[0-9]{4,9}\$)?` + salt + `{1,16}\$` + end + `{43}|` +
 		`\$6\$(rounds=[0-9]{4,9}\$)?` + salt + `{1,16}\$` + end + `{86}|` +
 		`\$y\$` + salt + `+\$` + salt + `{1,86}\$` + end + `{43})$`)
-	return want[string]{`a whole crypt(5) hash that begins with $5$, $6$ or $y$, as "openssl passwd -6" prints it`, "",
+	return want[string]{
+		`a whole crypt(5) hash that begins with $5$, $6$ or $y$, as "openssl passwd -6" prints it`, "",
 		func(n *node) (string, *wrong) {
 			s, ok := n.value.(string)
 			switch {
@@ -430,12 +435,14 @@ func passwordHash() want[string] {
 				return "", &wrong{why: "not a hash"}
 			}
 			return "", &wrong{}
-		}}
+		},
+	}
 }
 
 // addrPort is where to listen: an address of this box, or all of them, and a TCP port.
 func addrPort() want[netip.AddrPort] {
-	return want[netip.AddrPort]{"ADDRESS:PORT to listen on (an address of this box, or 0.0.0.0 or [::] for all)", `"10.0.1.11:9179"`,
+	return want[netip.AddrPort]{
+		"ADDRESS:PORT to listen on (an address of this box, or 0.0.0.0 or [::] for all)", `"10.0.1.11:9179"`,
 		func(n *node) (netip.AddrPort, *wrong) {
 			s, _ := n.value.(string)
 			a, err := netip.ParseAddrPort(s)
@@ -448,5 +455,6 @@ func addrPort() want[netip.AddrPort] {
 				return a, &wrong{why: "nobody can connect to this address"}
 			}
 			return a, nil
-		}}
+		},
+	}
 }
