@@ -12,7 +12,7 @@
 //
 // What can not be a configuration is refused before it is parsed: a file of more than
 // 1 MiB, one that is no regular file, and one with more than 32 tables and arrays in
-// each other, for which the library would take all memory.
+// each other or 150000 values, for which the library would take all memory.
 //
 // # How it works
 //

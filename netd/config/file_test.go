@@ -48,21 +48,25 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// TestTooDeep: a file of 32 KB could take all memory.
-func TestTooDeep(t *testing.T) {
-	const n = 1 << 17
+// TestLimits: a file of 32 KB could take all memory.
+func TestLimits(t *testing.T) {
+	const n = 160_000
 	deep := func(at string) string {
 		return "f:" + at + ": file: nested too deeply: expected at most 32 tables and arrays in each other"
 	}
+	many := func(at string) string { return "f:" + at + ": file: too many values: expected at most 150000" }
 	for _, tt := range []struct{ name, text, want string }{
 		{"tables", "schema = 1\nx = " + strings.Repeat("{a=", n) + "1" + strings.Repeat("}", n), deep("2:99")},
 		{"tables without an end", "x = " + strings.Repeat("{a=", n), deep("1:99")},
 		{"arrays", "x = " + strings.Repeat("[", n) + strings.Repeat("]", n), deep("1:36")},
-		{"arrays over lines", "x = " + strings.Repeat("[ # ]\n", n), deep("32:1")},
+		{"arrays over lines", "x = " + strings.Repeat("[ #]\n", n), deep("32:1")},
 		{"dots", "x" + strings.Repeat(".a", n) + " = 1", deep("1:1")},
 		{"dots in a header", "[x" + strings.Repeat(".a", n) + "]", deep("1:1")},
 		{"dots in a header of an array", "[[x" + strings.Repeat(".a", n) + "]]", deep("1:1")},
 		{"some of each", "[[x" + strings.Repeat(".a", 10) + "]]\ny" + strings.Repeat(".a", 10) + " = " + strings.Repeat("[{a=", 10), deep("2:45")},
+		{"many values", "x = [\n" + strings.Repeat("1,\n", n), many("150000:1")},
+		{"many tables", strings.Repeat("[[a]]\n", n), many("150001:1")},
+		{"many tables by dots", strings.Repeat("x"+strings.Repeat(".a", 19)+" = 1\n", n/10), many("7501:1")},
 		{"as deep as may be", "schema = 1\nx" + strings.Repeat(".a", 15) + " = " + strings.Repeat("[", 16) + strings.Repeat("]", 16), ""},
 		{"in a string", `x = "` + strings.Repeat("[{", n) + `"`, ""},
 		{"in a comment", "#" + strings.Repeat("[{", n), ""},

@@ -73,8 +73,8 @@ func FuzzScan(f *testing.F) {
 		if notUTF8(data) >= 0 {
 			return
 		}
-		spans, deep := scan(data) // of anything
-		if deep >= 0 {
+		spans, beyond := scan(data) // of anything
+		if beyond != nil {
 			return
 		}
 		var values map[string]any

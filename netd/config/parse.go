@@ -18,6 +18,9 @@ const (
 	// maxDepth is of tables and arrays in each other; a file has 6. With 8000, which are
 	// 32 KB, the library takes 8 s and 3 GB.
 	maxDepth = 32
+	// maxValues is more than a file of maxSize has that is written line by line. Each costs
+	// a kilobyte.
+	maxValues = 150_000
 )
 
 // Device is what one box of a file gets.
@@ -121,9 +124,9 @@ func (p *parsed) decode() (*node, Errors) {
 	if at := notUTF8(data); at >= 0 {
 		return nil, Errors{p.text.error(problem{at: at, key: "file", value: "not TOML", text: "expected text in UTF-8"})}
 	}
-	spans, deep := scan(data)
-	if deep >= 0 {
-		return nil, Errors{p.text.error(problem{at: deep, key: "file", value: "nested too deeply", text: fmt.Sprintf("expected at most %d tables and arrays in each other", maxDepth)})}
+	spans, beyond := scan(data)
+	if beyond != nil {
+		return nil, Errors{p.text.error(*beyond)}
 	}
 	var values map[string]any
 	_, err := toml.Decode(string(data), &values)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/BurntSushi/toml"
 )
@@ -40,22 +41,23 @@ func (s *span) last() *span {
 // but it does not panic, and takes no more time and memory: it is run first, because the
 // library's grow with the square of the depth.
 type scanner struct {
-	data  []byte
-	pos   int
-	root  *span
-	depth int // of the table or array that is being read
-	deep  int // offset of the first value below maxDepth, or -1
+	data   []byte
+	pos    int
+	root   *span
+	depth  int      // of the table or array that is being read
+	values int      // up to here, with the tables that they are in
+	beyond *problem // the first limit that was met
 }
 
-// scan returns the spans of a valid TOML file, and where it is nested too deeply, or -1.
-func scan(data []byte) (root *span, deep int) {
-	s := &scanner{data: data, root: &span{}, deep: -1}
+// scan returns the spans of a valid TOML file, and what is beyond a limit, or nil.
+func scan(data []byte) (root *span, beyond *problem) {
+	s := &scanner{data: data, root: &span{}}
 	table := s.root
 	for {
 		s.skip(" \t\r\n")
 		switch {
 		case s.pos >= len(s.data):
-			return s.root, s.deep
+			return s.root, s.beyond
 		case s.peek('['):
 			table = s.header()
 		default:
@@ -64,15 +66,19 @@ func scan(data []byte) (root *span, deep int) {
 	}
 }
 
-// enter goes down some levels from what stands at an offset. If that is too deep,
-// the rest of the file is not read.
+// enter goes down some levels from what stands at an offset, none for one more value of
+// an array. If that is beyond a limit, the rest of the file is not read.
 func (s *scanner) enter(levels, at int) bool {
-	if s.depth+levels <= maxDepth {
-		s.depth += levels
+	s.depth += levels
+	s.values += max(levels, 1)
+	switch {
+	case s.beyond != nil:
+	case s.depth > maxDepth:
+		s.beyond = &problem{at: at, key: "file", value: "nested too deeply", text: fmt.Sprintf("expected at most %d tables and arrays in each other", maxDepth)}
+	case s.values > maxValues:
+		s.beyond = &problem{at: at, key: "file", value: "too many values", text: fmt.Sprintf("expected at most %d", maxValues)}
+	default:
 		return true
-	}
-	if s.deep < 0 {
-		s.deep = at
 	}
 	s.pos = len(s.data)
 	return false
@@ -169,6 +175,9 @@ func (s *scanner) value(sp *span) {
 			return
 		}
 		s.elements(']', func() {
+			if !s.enter(0, s.pos) {
+				return
+			}
 			e := &span{key: s.pos}
 			sp.list = append(sp.list, e)
 			s.value(e)
