@@ -98,6 +98,9 @@ func (f *FRR) start(ctx context.Context, name string) error {
 	})
 }
 
+// Restart starts a daemon again that has ended, and waits until it answers.
+func (f *FRR) Restart(ctx context.Context, name string) error { return f.start(ctx, name) }
+
 // Ask gives one command to all the daemons, as vtysh(1) does.
 func (f *FRR) Ask(ctx context.Context, command string) (string, error) {
 	return f.ask(ctx, "", command)

@@ -45,8 +45,9 @@ type Status struct {
 	// Failed is when the session went from Up to Down; zero if it is Up, never was,
 	// or the peer says that it is meant (AdminDown).
 	Failed time.Time
-	// RemoteState is what the peer said last.
+	// RemoteState is what the peer said last, and RemoteDiag why it left its state before.
 	RemoteState State
+	RemoteDiag  Diag
 	// Independent: the peer's BFD does not share the fate of its control plane, as it
 	// said last (the C bit, RFC 5882 section 4.3).
 	Independent bool
@@ -56,6 +57,9 @@ type Status struct {
 	// Flaps counts how often it went from Up to Down.
 	Flaps int
 }
+
+// Signalled tells whether the session went Down by the peer's word, not by its silence.
+func (s Status) Signalled() bool { return s.Reason == DiagNeighborDown.String() }
 
 // Monitor runs sessions.
 type Monitor struct {
@@ -426,7 +430,7 @@ func text(err error) string {
 func (v *voice) status() Status {
 	s := Status{
 		Session: v.Session, State: v.state, Since: v.since, Failed: v.failed, Flaps: v.flaps,
-		Reason: v.diag.String(), RemoteState: v.far.state, Independent: v.apart, Transmit: v.interval(),
+		Reason: v.diag.String(), RemoteState: v.far.state, RemoteDiag: v.far.diag, Independent: v.apart, Transmit: v.interval(),
 	}
 	if !v.heard.IsZero() {
 		s.Detect = v.detection()

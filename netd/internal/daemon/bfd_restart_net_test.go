@@ -13,13 +13,55 @@ import (
 	"testing"
 	"time"
 
+	"netd/firmware/lab"
 	"netd/netd/internal/api"
 	"netd/netd/internal/bfd"
 )
 
+// leafFRR is an FRR with "neighbor … bfd" as the ToR of gw-a and gw-b.
+const leafFRR = `router bgp 65001
+ bgp router-id 10.0.1.1
+ no bgp ebgp-requires-policy
+%s
+ neighbor 10.0.1.11 remote-as 65101
+ neighbor 10.0.1.11 timers 3 9
+ neighbor 10.0.1.11 timers connect 1
+ neighbor 10.0.1.11 bfd 3 300 300
+ neighbor 10.0.12.2 remote-as 65002
+ neighbor 10.0.12.2 timers connect 1
+exit
+`
+
 // watchedSite is two gateways behind two ToRs, with BFD on each session and nothing
 // special on the ToRs: BIRD's "bfd on", FRR's "neighbor … bfd". gw-a's is FRR or BIRD.
 func watchedSite(t *testing.T, frr bool) *site {
+	t.Helper()
+	return watchedBy(t, func(s *site) {
+		if frr {
+			s.frr("tor1", fmt.Sprintf(leafFRR, ""))
+			return
+		}
+		s.bird("tor1", bfdOn(torBird{
+			id: "10.0.1.1", as: "65001", fabric: "10.0.12.1 10.0.12.2 65002", export: podsOnly,
+			gateways: map[string]string{"10.0.1.11": "65101"},
+		}))
+	})
+}
+
+// frr starts FRR with BGP and BFD on a ToR.
+func (s *site) frr(tor, conf string) *lab.FRR {
+	s.Helper()
+	f, err := s.hosts[tor].FRR(s.Context(), map[string]string{"bfdd": "", "bgpd": conf})
+	s.must(err)
+	return f
+}
+
+func bfdOn(b torBird) string {
+	return strings.NewReplacer("bfd graceful;", "bfd on;", "bgp any {", "bgp any { graceful restart on;", "interval 150 ms", "interval 300 ms").Replace(b.String())
+}
+
+// watchedBy is a watchedSite whose first ToR is what start makes of it.
+func watchedBy(t *testing.T, start func(*site)) *site {
 	t.Helper()
 	s := newSite(t, "tor-only.toml")
 	example, err := os.ReadFile(s.config)
@@ -31,29 +73,8 @@ func watchedSite(t *testing.T, frr bool) *site {
 	s.tor("tor1", "10.0.1.1/24")
 	s.tor("tor2", "10.0.2.1/24")
 	s.fabric("tor1", "tor2")
-	on := func(b torBird) string {
-		return strings.NewReplacer("bfd graceful;", "bfd on;", "bgp any {", "bgp any { graceful restart on;", "interval 150 ms", "interval 300 ms").Replace(b.String())
-	}
-	if frr {
-		_, err := s.hosts["tor1"].FRR(t.Context(), map[string]string{"bfdd": "", "bgpd": `router bgp 65001
- bgp router-id 10.0.1.1
- no bgp ebgp-requires-policy
- neighbor 10.0.1.11 remote-as 65101
- neighbor 10.0.1.11 timers 3 9
- neighbor 10.0.1.11 timers connect 1
- neighbor 10.0.1.11 bfd 3 300 300
- neighbor 10.0.12.2 remote-as 65002
- neighbor 10.0.12.2 timers connect 1
-exit
-`})
-		s.must(err)
-	} else {
-		s.bird("tor1", on(torBird{
-			id: "10.0.1.1", as: "65001", fabric: "10.0.12.1 10.0.12.2 65002", export: podsOnly,
-			gateways: map[string]string{"10.0.1.11": "65101"},
-		}))
-	}
-	s.bird("tor2", on(torBird{
+	start(s)
+	s.bird("tor2", bfdOn(torBird{
 		id: "10.0.2.1", as: "65002", fabric: "10.0.12.2 10.0.12.1 65001", export: podsOnly,
 		gateways: map[string]string{"10.0.2.13": "65103"},
 	}))

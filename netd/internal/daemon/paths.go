@@ -2,25 +2,21 @@ package daemon
 
 import (
 	"slices"
+	"time"
 
 	"netd/netd/internal/bfd"
+	"netd/netd/internal/bgp"
 )
 
-// listenBFD takes what BFD has found, and logs what that changes. It tells whether other
+// listenBFD takes what BFD has found, and logs what that changes; losses are the judge's. It tells whether other
 // peers are lost than before.
 func (s *sessions) listenBFD() bool {
 	before := s.lostPaths()
 	now, err := s.bfd.Statuses()
 	for _, p := range now {
 		i := slices.IndexFunc(s.paths, func(b bfd.Status) bool { return b.Peer == p.Peer })
-		lost := i >= 0 && !s.paths[i].Failed.IsZero()
 		up := i >= 0 && s.paths[i].State == bfd.Up
 		switch {
-		case !p.Failed.IsZero() && (!lost || !s.paths[i].Failed.Equal(p.Failed)):
-			if s.excuse(p) {
-				break
-			}
-			s.log.Warn("BFD: peer lost", "peer", p.Peer, "address", p.Remote, "reason", p.Reason)
 		case p.State == bfd.Up && !up:
 			s.log.Info("BFD: peer is up", "peer", p.Peer, "address", p.Remote, "multihop", p.Multihop)
 		case up && p.State == bfd.AdminDown: // Our end does not run, which says nothing of the path.
@@ -30,26 +26,53 @@ func (s *sessions) listenBFD() bool {
 		}
 	}
 	s.paths, s.silent = now, err
+	s.judgePaths()
 	same := func(a, b bfd.Status) bool { return a.Peer == b.Peer && a.Failed.Equal(b.Failed) }
 	return !slices.EqualFunc(before, s.lostPaths(), same)
 }
 
-// excuse tells whether a loss is not one of the path. A peer that restarts gracefully
-// ends its BGP first, and its BFD with it unless that is independent; its kernel
-// forwards on, and its paths are kept for its restart time (RFC 5882 section 4.3.2). One
-// that dies or is cut off says nothing: its BGP is Established when BFD is lost.
-func (s *sessions) excuse(p bfd.Status) bool {
-	if p.Independent || !s.restarts(p.Peer) {
-		return false
+// judgePaths has the judge rule on what BFD has lost, and looks again when it waits no
+// more.
+func (s *sessions) judgePaths() {
+	for _, p := range s.paths {
+		if p.Failed.IsZero() && !s.judge.knows(p.Peer) {
+			continue
+		}
+		switch before, is := s.judge.rule(time.Now(), p, s.with(p.Peer)); {
+		case before == is:
+		case is == lost:
+			s.log.Warn("BFD: peer lost", "peer", p.Peer, "address", p.Remote, "reason", p.Reason)
+		case is == excused:
+			s.log.Info("BFD: peer restarts; what it told is kept", "peer", p.Peer, "address", p.Remote)
+		case is == waiting:
+			time.AfterFunc(time.Until(until(p)), s.wake.Send)
+		}
 	}
-	s.log.Info("BFD: peer restarts; what it told is kept", "peer", p.Peer, "address", p.Remote)
-	s.excused[p.Peer] = p.Failed
-	return true
 }
 
-// lostPaths are of the peers that BFD has lost, and that are not excused.
+// with is what BGP knew last of a peer.
+func (s *sessions) with(peer string) session {
+	i := slices.IndexFunc(s.peers, func(p bgp.PeerState) bool { return p.Name == peer })
+	if i < 0 {
+		return session{}
+	}
+	p := s.peers[i]
+	return session{Established: p.Established(), Graceful: p.Graceful, Since: p.Since, Stale: p.Stale}
+}
+
+// returning are the peers whose BFD is for later.
+func (s *sessions) returning() map[string]bool {
+	all := map[string]bool{}
+	for _, peer := range s.judge.excusedPeers() {
+		if s.judge.begins(time.Now(), peer, s.with(peer)) {
+			all[peer] = true
+			time.AfterFunc(returnTime, s.wake.Send)
+		}
+	}
+	return all
+}
+
+// lostPaths are those whose loss by BFD is one of the path.
 func (s *sessions) lostPaths() []bfd.Status {
-	return slices.DeleteFunc(slices.Clone(s.paths), func(p bfd.Status) bool {
-		return p.Failed.IsZero() || s.excused[p.Peer].Equal(p.Failed)
-	})
+	return slices.DeleteFunc(slices.Clone(s.paths), func(p bfd.Status) bool { return s.judge.of(p) != lost })
 }

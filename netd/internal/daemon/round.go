@@ -18,7 +18,7 @@ func (d *Daemon) compile() {
 		Config: s.loaded.config, Passwords: s.loaded.passwords, Orders: s.orders, Leases: d.uplinks.leases, ByHand: d.pods.byHand,
 	}, intent.Facts{
 		Uplinks: d.uplinks.states, Ports: d.uplinks.portMACs(), Routers: d.uplinks.routers, LinkLocals: d.uplinks.linkLocals, Ways: d.uplinks.ways,
-		Peers: d.sessions.peers, NextHops: d.routes.table.NextHops(nil), BFD: d.sessions.paths, Settled: d.sessions.settled,
+		Peers: d.sessions.peers, NextHops: d.routes.table.NextHops(nil), BFD: d.sessions.paths, Returning: d.sessions.returning(), Settled: d.sessions.settled,
 	})
 }
 

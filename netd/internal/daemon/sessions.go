@@ -45,24 +45,23 @@ type sessions struct {
 	speaker *bgp.Speaker
 	bfd     *bfd.Client
 
-	peers    []bgp.PeerState
-	paths    []bfd.Status // of the peers that have BFD
-	life     time.Time    // when the speaker's present one began
-	away     bool
-	problem  error                // of the speaker
-	silent   error                // of the BFD process
-	reset    map[string]time.Time // by peer: the failure for which its session was reset
-	excused  map[string]time.Time // by peer: the failure that is its restart's
-	allTold  time.Time            // when the last peer sent its End-of-RIB; zero if one has not
-	settled  bool
-	flaps    map[string]uint64 // by peer: how often its session was lost
-	restarts func(peer string) bool
+	peers   []bgp.PeerState
+	paths   []bfd.Status // of the peers that have BFD
+	life    time.Time    // when the speaker's present one began
+	away    bool
+	problem error                // of the speaker
+	silent  error                // of the BFD process
+	reset   map[string]time.Time // by peer: the failure for which its session was reset
+	judge   judge                // of what BFD has lost
+	allTold time.Time            // when the last peer sent its End-of-RIB; zero if one has not
+	settled bool
+	flaps   map[string]uint64 // by peer: how often its session was lost
 }
 
 func newSessions(o Options, t *tasks, l *loop) *sessions {
 	return &sessions{
 		log: o.Log, runDir: o.RunDir, words: o.Words, start: t.start, wake: l.wake, begun: time.Now(),
-		reset: map[string]time.Time{}, excused: map[string]time.Time{}, restarts: func(string) bool { return false },
+		reset: map[string]time.Time{},
 	}
 }
 
@@ -79,6 +78,7 @@ func (s *sessions) find() error {
 	socket := ChildSocket(s.runDir, "bfd")
 	s.bfd = bfd.Connect(bfd.Options{Program: program, Args: []string{"bfd", "--socket", socket}, Socket: socket, Log: s.log})
 	s.paths, _ = s.bfd.Statuses() // The error is reported by the first round.
+	s.judgePaths()
 	for _, l := range s.lostPaths() {
 		s.reset[l.Peer] = l.Failed
 	}
@@ -114,6 +114,7 @@ func (s *sessions) listen(want intent.Sessions) rib.Update {
 		s.logPeers(s.peers, news.Peers)
 		s.countFlaps(s.peers, news.Peers)
 		s.peers = news.Peers
+		s.judgePaths()
 	}
 	s.settle(news.Settled && len(want.Unheard) == 0)
 	return news.Paths

@@ -44,7 +44,7 @@ func (c compiler) rangePeers() []config.Peer {
 // appendBFD appends a peer's session, if it is to have one. Once it has one, a lost
 // link or address does not change it: the loss is what it is there to notice.
 func (c compiler) appendBFD(sessions []bfd.Session, p config.Peer) []bfd.Session {
-	if p.BFD == nil || p.NoSession || c.Orders.obeyed(p).Shutdown {
+	if p.BFD == nil || p.NoSession || c.Orders.obeyed(p).Shutdown || c.Returning[p.Name] {
 		return sessions
 	}
 	s := bfd.Session{

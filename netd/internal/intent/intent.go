@@ -49,6 +49,8 @@ type Facts struct {
 	// with peers that have not connected again.
 	BFD     []bfd.Status
 	Settled bool
+	// Returning are peers that have restarted, and whose BFD is for later.
+	Returning map[string]bool
 }
 
 // Intent is what is wanted.

@@ -48,6 +48,8 @@ func (c Config) PeerState(p *api.Peer, originated []Origin) (PeerState, bool) {
 		s.Since = since.AsTime()
 	}
 	s.Reason = DisconnectReason(p.GetState())
+	s.Graceful = s.Established() && restartsGracefully(p)
+	s.Stale = !s.Established() && p.GetGracefulRestart().GetPeerRestarting()
 	s.count(p, session, told(c.FilterPeer(Configured(name, in), session), session, originated))
 	return s, true
 }
@@ -103,6 +105,13 @@ func told(p filter.Peer, s Session, originated []Origin) []netip.Prefix {
 func Begins(p *api.Peer) bool {
 	return slices.ContainsFunc(p.GetState().GetRemoteCap(), func(c *api.Capability) bool {
 		return c.GetGracefulRestart().GetFlags()&restartState != 0
+	})
+}
+
+// restartsGracefully tells whether the peer named a family that it keeps forwarding for.
+func restartsGracefully(p *api.Peer) bool {
+	return slices.ContainsFunc(p.GetState().GetRemoteCap(), func(c *api.Capability) bool {
+		return len(c.GetGracefulRestart().GetTuples()) > 0
 	})
 }
 

@@ -125,6 +125,9 @@ type PeerState struct {
 	Sent     uint64
 	// EndOfRIB: the peer has sent all that it has (RFC 4724 section 2).
 	EndOfRIB bool
+	// Graceful: the session is up, and the peer said that its paths may be kept while it
+	// restarts (RFC 4724 section 3). Stale: it is not, and they are.
+	Graceful, Stale bool
 }
 
 // Established tells whether the session is up.
