@@ -46,7 +46,7 @@ flash: ## write IMAGE to a disk: DEV=/dev/sdX, FORCE=1 for one that is not remov
 test: check test-unit test-net test-vm test-board ## every test there is (root)
 
 test-unit: deps ## tests that need no root, with the race detector
-	CGO_ENABLED=1 go test -race -timeout 20m ./...
+	CGO_ENABLED=1 go test -race -timeout 30m ./...
 
 test-net: deps bin/again $(call programs,amd64) ## tests on this kernel, in namespaces of their own (root)
 	.ci/tier net -timeout 30m -exec $(CURDIR)/bin/again

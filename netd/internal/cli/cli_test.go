@@ -164,7 +164,7 @@ func serve(t *testing.T) string {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 		_ = os.RemoveAll(dir)
