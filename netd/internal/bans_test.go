@@ -48,8 +48,7 @@ func banned(s source) []string {
 			found = append(found, "os/exec")
 		}
 	}
-	var visit func(n ast.Node) bool
-	visit = func(n ast.Node) bool {
+	ast.Inspect(s.ast, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.FuncDecl:
 			if n.Recv == nil && n.Name.Name == "init" {
@@ -63,8 +62,7 @@ func banned(s source) []string {
 			}
 		}
 		return true
-	}
-	ast.Inspect(s.ast, visit)
+	})
 	return found
 }
 
