@@ -4,9 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
 	"github.com/osrg/gobgp/v4/pkg/server"
 	"golang.org/x/sys/unix"
 )
@@ -40,8 +44,46 @@ type connection struct {
 // orphans are connections that no session owns, and since when.
 type orphans map[connection]time.Time
 
+// sessions are those that are not Idle, and whether they are up, by GoBGP's events. To
+// list peers costs it a walk over all that they have told, with everything else at a
+// stand: that is for a connection that may be an orphan.
+type sessions struct {
+	mu sync.Mutex // guards up
+	up map[netip.Addr]bool
+}
+
+func (s *sessions) note(a netip.Addr, state bgp.FSMState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.up[a] = state == bgp.BGP_FSM_ESTABLISHED; state == bgp.BGP_FSM_IDLE {
+		delete(s.up, a)
+	}
+}
+
+// own tells whether all connections are of sessions that are up. GoBGP's addresses have
+// zones, those of connections have none.
+func (s *sessions) own(connections []connection) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, down := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+	for a, up := range s.up {
+		a = a.WithZone("")
+		known[a], down[a] = true, down[a] || !up
+	}
+	return !slices.ContainsFunc(connections, func(c connection) bool { return !known[c.remote.Addr()] || down[c.remote.Addr()] })
+}
+
 // endOrphans looks for them until ctx ends.
 func endOrphans(ctx context.Context, s *server.BgpServer, log *slog.Logger) {
+	up := sessions{up: map[netip.Addr]bool{}}
+	err := s.WatchEvent(ctx, server.WatchEventMessageCallbacks{
+		OnPeerUpdate: func(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+			up.note(e.Peer.State.NeighborAddress, e.Peer.State.SessionState)
+		},
+	}, server.WatchPeer())
+	if err != nil {
+		log.Error("connections are looked at more often than is needed", "err", err)
+	}
 	tick := time.NewTicker(orphanInterval)
 	defer tick.Stop()
 	known := orphans{}
@@ -51,12 +93,17 @@ func endOrphans(ctx context.Context, s *server.BgpServer, log *slog.Logger) {
 			return
 		case <-tick.C:
 		}
+		connections := incoming()
+		if up.own(connections) {
+			clear(known)
+			continue
+		}
 		graces, err := openGraces(ctx, s)
 		if err != nil || len(graces) == 0 {
 			clear(known)
 			continue
 		}
-		for _, c := range known.due(incoming(), graces, time.Now()) {
+		for _, c := range known.due(connections, graces, time.Now()) {
 			log.Warn("a forgotten connection is shut down", "peer", c.remote)
 			_ = unix.Shutdown(c.descriptor, unix.SHUT_RDWR)
 		}
