@@ -30,11 +30,11 @@ func TestDog(t *testing.T) {
 		}
 		d.Feed()
 		d.Rest()
-		silent = 0
+		silent.Store(0)
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		if silent != 0 {
-			t.Errorf("it rests, and is late by %s", silent)
+		if s := time.Duration(silent.Load()); s != 0 {
+			t.Errorf("it rests, and is late by %s", s)
 		}
 	})
 }
