@@ -4,10 +4,10 @@ import (
 	"context"
 	"flag"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"netd/netd/internal/daemon"
+	"netd/netd/internal/heap"
 	"netd/netd/layout"
 	"netd/netd/outlet"
 )
@@ -18,10 +18,6 @@ const (
 	// flushTimeout is how long the end waits for such a reader.
 	flushTimeout = 500 * time.Millisecond
 )
-
-// agentGC is the agent's GOGC: each round makes its plan anew and drops the one before,
-// so that with Go's 100 half of its memory were garbage.
-const agentGC = 50
 
 func runAgent(ctx context.Context, args []string) error {
 	words := outlet.New(os.Stderr, logRoom) // A console that takes nothing must not stop the agent.
@@ -50,6 +46,6 @@ func runAgent(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(agentGC)
+	go heap.Pace(ctx)
 	return daemon.Run(ctx, o)
 }

@@ -15,6 +15,7 @@ import (
 
 	"netd/netd/internal/bgp/wire"
 	"netd/netd/internal/cage"
+	"netd/netd/internal/heap"
 )
 
 // Serve runs the speaker with its API on the unix socket, until ctx ends. It
@@ -46,6 +47,7 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	)
 	told.server.Store(s)
 	go s.Serve()
+	go heap.Pace(ctx)
 	go endOrphans(ctx, s, logger)
 	if err := hint(ctx, s, pipe, failed); err != nil {
 		return err
