@@ -72,16 +72,25 @@ func Connect(o Options) *Client {
 	return c
 }
 
-// Set says which sessions there are to be, all of them, and for how long they go on
-// without an agent. Those that stay the same are not touched; changed timers are
-// negotiated.
-func (c *Client) Set(sessions []Session, linger time.Duration) {
+// Wanted is all that the process is to do.
+type Wanted struct {
+	Sessions []Session
+	// Linger is how long they go on without an agent.
+	Linger time.Duration
+	// Stay: there will be sessions again soon, and the process goes on though it has none.
+	Stay bool
+}
+
+// Set says which sessions there are to be, all of them. Those that stay the same are not
+// touched; changed timers are negotiated. Without any the process ends.
+func (c *Client) Set(w Wanted) {
+	next := &order{Sessions: slices.Clone(w.Sessions), Linger: w.Linger, End: len(w.Sessions) == 0 && !w.Stay, Beat: true}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.wanted != nil && slices.Equal(sessions, c.wanted.Sessions) && linger == c.wanted.Linger {
+	if c.wanted != nil && slices.Equal(next.Sessions, c.wanted.Sessions) && next.Linger == c.wanted.Linger && next.End == c.wanted.End {
 		return
 	}
-	c.wanted = &order{Sessions: slices.Clone(sessions), Linger: linger, End: len(sessions) == 0, Beat: true}
+	c.wanted = next
 	c.again.Send()
 }
 

@@ -40,7 +40,7 @@ func newAgent(t *testing.T, dir string, linger time.Duration, sessions ...Sessio
 		Program: program, Args: []string{"bfd", "--socket", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})}
 	if sessions != nil {
-		a.Set(sessions, linger)
+		a.Set(Wanted{Sessions: sessions, Linger: linger})
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -118,7 +118,7 @@ func TestProcess(t *testing.T) {
 		if all, err := second.Statuses(); err != nil || len(all) != 1 || all[0].State != Up || all[0].Flaps != 0 {
 			t.Errorf("the second agent finds %+v %v", all, err)
 		}
-		second.Set([]Session{session(400)}, time.Minute)
+		second.Set(Wanted{Sessions: []Session{session(400)}, Linger: time.Minute})
 		second.until("other timers", func(s Status) bool { return s.State == Up && s.Transmit == 400*time.Millisecond && s.Flaps == 0 })
 		if again := process(t); again != pid {
 			t.Errorf("the process was %d, is %d", pid, again)
@@ -137,7 +137,7 @@ func TestProcess(t *testing.T) {
 			return nil
 		})
 		second.until("Up again", is(Up))
-		second.Set(nil, time.Minute)
+		second.Set(Wanted{Linger: time.Minute})
 		gone(t, "the end of what nobody wants")
 		ownnet.Within(t, patience, "BIRD to be told", func() error {
 			if state, _, _ := sessions(t, b); state == "Up" {
@@ -146,7 +146,7 @@ func TestProcess(t *testing.T) {
 			return nil
 		})
 
-		second.Set([]Session{session(300)}, 100*time.Millisecond)
+		second.Set(Wanted{Sessions: []Session{session(300)}, Linger: 100 * time.Millisecond})
 		second.until("Up once more", is(Up))
 		second.stop()
 		gone(t, "the end of what no agent came for")

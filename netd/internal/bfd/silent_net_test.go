@@ -51,7 +51,7 @@ func TestSilentProcess(t *testing.T) {
 		for told == nil {
 			var all []Status
 			promptly(t, "Statuses", func() { all, told = a.Statuses() })
-			promptly(t, "Set", func() { a.Set([]Session{session(300 + int(time.Since(stopped)/time.Millisecond)%10)}, time.Minute) })
+			promptly(t, "Set", func() { a.Set(Wanted{Sessions: []Session{session(300 + int(time.Since(stopped)/time.Millisecond)%10)}, Linger: time.Minute}) })
 			if took := time.Since(stopped); took > 3*time.Second {
 				t.Fatalf("nothing is noticed after %s: %+v", took, all)
 			}
@@ -70,7 +70,7 @@ func TestSilentProcess(t *testing.T) {
 			return nil
 		})
 		t.Logf("replaced after %s", time.Since(stopped))
-		a.Set([]Session{session(300)}, time.Minute)
+		a.Set(Wanted{Sessions: []Session{session(300)}, Linger: time.Minute})
 		a.until("Up again", is(Up))
 		t.Logf("Up again after %s", time.Since(stopped))
 		ownnet.Within(t, patience, "BIRD's session", func() error {
@@ -91,7 +91,7 @@ func TestSilentProcess(t *testing.T) {
 		if took := time.Since(begin); took > firstAnswer+prompt {
 			t.Errorf("an agent's start took %s", took)
 		}
-		promptly(t, "Set", func() { second.Set(nil, time.Minute) })
+		promptly(t, "Set", func() { second.Set(Wanted{Linger: time.Minute}) })
 		ownnet.Within(t, 3*time.Second, "the end of a stopped process that nobody wants", func() error {
 			if pid := process(t); pid != 0 {
 				return fmt.Errorf("process %d is there", pid)

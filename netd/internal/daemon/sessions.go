@@ -178,7 +178,7 @@ func (s *sessions) changed() <-chan struct{} {
 // apply tells both keepers what is wanted, and starts the speaker once this gateway has
 // an address. kept tells whether routes of an earlier life are in the kernel.
 func (s *sessions) apply(want intent.Sessions, kept func() (bool, error)) error {
-	s.bfd.Set(want.BFD, want.Linger)
+	s.bfd.Set(want.BFD)
 	if want.Speaker == nil || s.speaker == nil && s.awaits(want.Unheard) {
 		return nil
 	}

@@ -3,7 +3,6 @@ package intent
 import (
 	"net"
 	"net/netip"
-	"time"
 
 	"netd/containers"
 	"netd/netd/config"
@@ -133,9 +132,7 @@ type Sessions struct {
 	Unheard []Peer
 	// About is what a person is told of each, by name; Ranges by the range's.
 	About, Ranges map[string]About
-	BFD           []bfd.Session
-	// Linger is how long BFD goes on without an agent.
-	Linger time.Duration
+	BFD           bfd.Wanted
 }
 
 // Peer is a peer as far as its paths and its uplink are concerned.

@@ -132,6 +132,7 @@ func TestFacts(t *testing.T) {
 			f.Peers = []bgp.PeerState{{Name: "racks[10.0.1.77]", Address: ip("10.0.1.77"), Range: "racks"}}
 			f.BFD = []bfd.Status{{Session: bfd.Session{Peer: "racks[10.0.1.78]", Local: ip("10.0.1.11"), Remote: ip("10.0.1.78")}}}
 		}},
+		{"a-leaf-returns", "two-tors.toml", func(_ *Sources, f *Facts) { f.Returning = map[string]bool{"tor1": true} }},
 		{"ports", "single.toml", func(s *Sources, f *Facts) {
 			s.Config.Uplinks[0].Match = config.LinkMatch{Name: "port0"}
 			f.Ports = map[string]net.HardwareAddr{"port0": {2, 0, 0, 0, 0, 7}, "port1": {2, 0, 0, 0, 0, 8}}

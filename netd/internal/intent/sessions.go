@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"netd/netd/config"
+	"netd/netd/internal/bfd"
 	"netd/netd/internal/bgp"
 )
 
@@ -13,7 +14,7 @@ import (
 func (c compiler) sessions(i Intent) Sessions {
 	b := c.Config.BGP
 	s := Sessions{
-		AS: b.AS, RouterID: b.RouterID, Linger: b.RestartTime, BFD: c.bfd(),
+		AS: b.AS, RouterID: b.RouterID, BFD: bfd.Wanted{Sessions: c.bfd(), Linger: b.RestartTime, Stay: len(c.Returning) > 0},
 		About: map[string]About{}, Ranges: map[string]About{},
 	}
 	if !s.RouterID.IsValid() {
