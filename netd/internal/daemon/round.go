@@ -167,6 +167,7 @@ func (d *Daemon) wait(ctx context.Context, ready time.Time) {
 			d.serve(first)
 			continue
 		case <-d.sessions.bfd.Changed():
+			d.loop.enter("news of BFD")
 			if d.sessions.listenBFD() {
 				d.failover("a loss by BFD")
 			}
