@@ -157,8 +157,7 @@ func (p *Pool) keys(t *table) rawPool {
 		prefix: required(t, "prefix", &p.Prefix, podPrefix("an IPv4 or IPv6 prefix", "10.64.0.0/16")),
 		block:  required(t, "block", &p.Block, podPrefix("this gateway's part of the pool, an IPv4 or IPv6 prefix", "10.64.1.0/26")),
 	}
-	r.encapsulation = withDefault(t, "encapsulation", &p.Encapsulation,
-		oneOf(EncapsulateNever, EncapsulateCrossSubnet, EncapsulateAlways), EncapsulateCrossSubnet)
+	r.encapsulation = withDefault(t, "encapsulation", &p.Encapsulation, oneOf(Encapsulations()...), EncapsulateCrossSubnet)
 	p.Attributes.keys(t)
 	return r
 }

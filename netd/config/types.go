@@ -93,6 +93,11 @@ const (
 	EncapsulateAlways Encapsulation = "always"
 )
 
+// Encapsulations are all of them.
+func Encapsulations() []Encapsulation {
+	return []Encapsulation{EncapsulateNever, EncapsulateCrossSubnet, EncapsulateAlways}
+}
+
 // Pool is a range that pods of all gateways get their addresses from.
 type Pool struct {
 	Name   string

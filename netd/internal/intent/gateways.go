@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -100,11 +101,8 @@ func (c compiler) near() []policy.Near {
 
 // routes fills in what the plan has to know of others.
 func (c compiler) routes(r *Routes) {
-	modes := map[config.Encapsulation]route.Mode{
-		config.EncapsulateNever: route.Never, config.EncapsulateCrossSubnet: route.CrossSubnet, config.EncapsulateAlways: route.Always,
-	}
 	for _, p := range c.Pools {
-		r.Pools = append(r.Pools, route.Pool{Prefix: p.Prefix, Mode: modes[p.Encapsulation]})
+		r.Pools = append(r.Pools, route.Pool{Prefix: p.Prefix, Encapsulation: encapsulation(p.Encapsulation)})
 	}
 	r.Gateways = map[netip.Addr]string{}
 	for _, g := range c.Config.BGP.GatewayPeers {
@@ -118,6 +116,20 @@ func (c compiler) routes(r *Routes) {
 	for _, p := range c.peers() {
 		r.Peers = append(r.Peers, p.Address)
 	}
+}
+
+// encapsulation is the route's word for the configuration's. One that is not known here
+// must not become a default that nobody asked for: config.Parse lets none such through.
+func encapsulation(e config.Encapsulation) route.Encapsulation {
+	switch e {
+	case config.EncapsulateNever:
+		return route.Never
+	case config.EncapsulateCrossSubnet:
+		return route.CrossSubnet
+	case config.EncapsulateAlways:
+		return route.Always
+	}
+	panic(fmt.Sprintf("no route.Encapsulation for %q", e))
 }
 
 // announces are the prefixes that are announced beside the blocks: those that this

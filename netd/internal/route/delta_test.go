@@ -125,7 +125,7 @@ func (w *world) happen() {
 		f.Source = []netip.Addr{ip("10.0.1.11"), ip("10.0.1.21")}[w.IntN(2)]
 	case 6:
 		f.Pools = slices.Clone(f.Pools)
-		f.Pools[0].Mode = Mode(w.IntN(3))
+		f.Pools[0].Encapsulation = Encapsulation(w.IntN(3))
 	case 7:
 		f.Peers = []netip.Addr{ip("10.0.1.1"), ip("10.0.2.13"), ip("10.0.5.1")}[:w.IntN(4)]
 	case 8:

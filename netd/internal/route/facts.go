@@ -26,20 +26,20 @@ const (
 // tunnelled tells whether packets go inside of others.
 func (k Kind) tunnelled() bool { return k == IPIP || k == SIT || k == IP6Tnl || k == VXLAN }
 
-// Mode says when traffic to other gateways is encapsulated.
-type Mode int
+// Encapsulation says when traffic to other gateways is encapsulated.
+type Encapsulation int
 
-// The modes, as in Calico.
+// The words are Calico's.
 const (
-	CrossSubnet Mode = iota
+	CrossSubnet Encapsulation = iota
 	Never
 	Always
 )
 
 // Pool is a range of pod addresses.
 type Pool struct {
-	Prefix netip.Prefix
-	Mode   Mode
+	Prefix        netip.Prefix
+	Encapsulation Encapsulation
 }
 
 // LocalPod is a pod of this gateway that has its link.

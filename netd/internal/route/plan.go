@@ -85,10 +85,10 @@ const (
 // alike is all that is looked at of a learned prefix: those that are alike have one
 // outcome.
 type alike struct {
-	paths     *rib.Paths
-	v4, whole bool // of IPv4; a default route
-	mode      Mode
-	refusal   string // why it may not have a route; empty if it may
+	paths         *rib.Paths
+	v4, whole     bool // of IPv4; a default route
+	encapsulation Encapsulation
+	refusal       string // why it may not have a route; empty if it may
 }
 
 // judge says what paths are worth while the facts are the same.
@@ -219,13 +219,13 @@ func (r *Route) equal(o *Route) bool {
 
 // like is what a learned prefix is, to the judge.
 func (f *Facts) like(p netip.Prefix, paths *rib.Paths) alike {
-	mode, refusal := f.admit(p)
-	return alike{paths: paths, v4: p.Addr().Is4(), whole: p.Bits() == 0, mode: mode, refusal: refusal}
+	encapsulation, refusal := f.admit(p)
+	return alike{paths: paths, v4: p.Addr().Is4(), whole: p.Bits() == 0, encapsulation: encapsulation, refusal: refusal}
 }
 
-// admit tells whether a learned prefix may have a route at all, and if so in
-// which mode; otherwise it says why not.
-func (f *Facts) admit(p netip.Prefix) (Mode, string) {
+// admit tells whether a learned prefix may have a route at all: if so, when it is
+// encapsulated; otherwise why not.
+func (f *Facts) admit(p netip.Prefix) (Encapsulation, string) {
 	for _, own := range f.Blocks {
 		if own.Bits() <= p.Bits() && own.Contains(p.Addr()) {
 			return 0, fmt.Sprintf("inside %s, which this gateway owns", own)
@@ -244,7 +244,7 @@ func (f *Facts) admit(p netip.Prefix) (Mode, string) {
 	}
 	for _, pool := range f.Pools {
 		if pool.Prefix.Bits() <= p.Bits() && pool.Prefix.Contains(p.Addr()) {
-			return pool.Mode, ""
+			return pool.Encapsulation, ""
 		}
 	}
 	return Never, outside
@@ -257,7 +257,7 @@ const outside = "outside every pool"
 type question struct {
 	peer                                     string
 	nextHop                                  netip.Addr
-	mode                                     Mode
+	encapsulation                            Encapsulation
 	v4, whole, fromGateway, passedOn, static bool
 }
 
@@ -278,7 +278,7 @@ type verdict struct {
 // that differ in nothing which matters.
 func (j *judge) ask(c *Candidate, a alike) {
 	q := question{
-		peer: c.Peer, nextHop: c.NextHop, mode: a.mode, v4: a.v4, whole: a.whole,
+		peer: c.Peer, nextHop: c.NextHop, encapsulation: a.encapsulation, v4: a.v4, whole: a.whole,
 		fromGateway: !c.Static && j.fromGateway(c.Peer), passedOn: len(c.ASPath) > 0, static: c.Static,
 	}
 	v, ok := j.known[q]
@@ -305,7 +305,7 @@ func (j *judge) classify(c *Candidate, q question) {
 		c.Reason = fmt.Sprintf("a default route from gateway %s: only ToRs give one", name)
 	case gateway && q.fromGateway && name != c.Peer && q.passedOn: // an iBGP one may be a reflector
 		c.Reason = fmt.Sprintf("%s announces what it does not own: next hop %s is %s", c.Peer, c.NextHop, name)
-	case q.mode == Always && tunnel != nil:
+	case q.encapsulation == Always && tunnel != nil:
 		c.Kind, c.class, c.way = tunnel.Kind, 0, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s; the pool's mode is always", name)
 	case hop.Dark != "" && tunnel == nil:

@@ -238,14 +238,14 @@ func TestPlan(t *testing.T) {
 10.64.4.0/26 native via 10.0.1.1 dev uplink0
 `},
 		{"mode never", func(f *given) {
-			f.Pools[0].Mode = Never
+			f.Pools[0].Encapsulation = Never
 			f.Paths = []told{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0)}
 		}, `
 10.64.1.0/26 blackhole
 10.64.3.0/26 none: no route: next hop is in another subnet, and the pool's mode is never
 `},
 		{"mode always", func(f *given) {
-			f.Pools[0].Mode = Always
+			f.Pools[0].Encapsulation = Always
 			f.Paths = []told{path("10.64.2.0/26", "10.0.1.12", "gw-b", 0), path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
 		}, `
 10.64.1.0/26 blackhole

@@ -70,7 +70,7 @@ func (f *Facts) tunnel(q question, gateway bool, hop Hop) (*Tunnel, string) {
 		return nil, "next hop unreachable: " + hop.Error
 	case !gateway:
 		return nil, where + ", and it is no known gateway"
-	case q.mode == Never:
+	case q.encapsulation == Never:
 		return nil, where + ", and the pool's mode is never"
 	case hop.Tunnel:
 		return nil, "next hop would itself be reached through the tunnel"
