@@ -10,11 +10,13 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"netd/netd/layout"
 )
 
 // Board is what a kind of box is made of: board/NAME/board.toml, read by the
 // image builder, by the runner of emulated boards, and on the gateway from
-// BoardPath. Adding a board is adding a folder.
+// layout.BoardFile. Adding a board is adding a folder.
 type Board struct {
 	Name        string `toml:"name"`
 	Description string `toml:"description"`
@@ -32,9 +34,6 @@ type Board struct {
 	// Flash says how to bring an image onto the board.
 	Flash Flash `toml:"flash"`
 }
-
-// BoardPath is where the image builder puts the board's file.
-const BoardPath = "/usr/lib/netd/board.toml"
 
 // BoardKernel is the kernel and what it needs for this hardware.
 type BoardKernel struct {
@@ -97,7 +96,7 @@ func LoadBoard(path string) (*Board, error) {
 	if err != nil {
 		return nil, err
 	}
-	if dir := filepath.Base(filepath.Dir(path)); path != BoardPath && dir != b.Name {
+	if dir := filepath.Base(filepath.Dir(path)); path != layout.BoardFile && dir != b.Name {
 		return nil, fmt.Errorf("%s: name: %q: expected the folder's name, %q", path, b.Name, dir)
 	}
 	return b, nil

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"netd/netd/layout"
 )
 
 // PeerType is what is at the other end of a session.
@@ -196,7 +198,7 @@ func (s *Session) keys(t *table, b *rawBGP, kind val[PeerType], as string) rawSe
 	r.allowOwnAS = withDefault(t, "allow-own-as", &s.AllowOwnAS, number[int](0, 10, "1"), 0)
 	r.multihop = withDefault(t, "multihop", &s.Multihop, number[int](1, 255, "2"), hops)
 	withDefault(t, "gtsm", &s.GTSM, boolean(), false)
-	optional(t, "password-file", &s.PasswordFile, filePath("/data/netd/tor1.password"))
+	optional(t, "password-file", &s.PasswordFile, filePath(layout.DataDir+"/tor1.password"))
 	withDefault(t, "passive", &s.Passive, boolean(), false)
 	r.holdTime = withDefault(t, "hold-time", &s.HoldTime, holdTime(), b.holdTime.v)
 	r.keepalive = withDefault(t, "keepalive", &s.Keepalive, keepalive(), b.keepaliveFor(r.holdTime))

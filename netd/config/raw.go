@@ -5,8 +5,11 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"netd/netd/layout"
 )
 
 // The raw structs have the values that are compared with others, with their nodes.
@@ -118,7 +121,7 @@ func (b *BGP) keys(t *table) rawBGP {
 	var r rawBGP
 	r.as = required(t, "as", &b.AS, asNumber("65101"))
 	r.routerID = optional(t, "router-id", &b.RouterID, routerID())
-	withDefault(t, "port", &b.Port, number[uint16](1, 65535, "179"), 179)
+	withDefault(t, "port", &b.Port, number[uint16](1, 65535, strconv.Itoa(layout.BGPPort)), layout.BGPPort)
 	r.holdTime = withDefault(t, "hold-time", &b.HoldTime, holdTime(), 9*time.Second)
 	r.keepalive = withDefault(t, "keepalive", &b.Keepalive, keepalive(), (r.holdTime.v / 3).Truncate(time.Second))
 	r.connectRetry = withDefault(t, "connect-retry", &b.ConnectRetry, connectRetry(), 5*time.Second)

@@ -3,6 +3,9 @@ package config
 import (
 	"net/netip"
 	"slices"
+	"strconv"
+
+	"netd/netd/layout"
 )
 
 // Tunnel is how packets go to gateways that the fabric does not reach natively.
@@ -24,10 +27,7 @@ const (
 	TunnelVXLAN TunnelType = "vxlan"
 )
 
-const (
-	defaultVNI = 4096
-	vxlanPort  = 4789 // IANA's
-)
+const defaultVNI = 4096
 
 type rawTunnel struct {
 	kind val[TunnelType]
@@ -42,7 +42,7 @@ func (u *Tunnel) keys(t *table) rawTunnel {
 		return r
 	}
 	r.vni = withDefault(t, "vni", &u.VNI, number[int](1, 1<<24-1, "4096"), defaultVNI)
-	r.port = withDefault(t, "port", &u.Port, number[uint16](1, 65535, "4789"), vxlanPort)
+	r.port = withDefault(t, "port", &u.Port, number[uint16](1, 65535, strconv.Itoa(layout.VXLANPort)), layout.VXLANPort)
 	if u.Type != TunnelVXLAN {
 		u.VNI, u.Port = 0, 0
 	}
@@ -57,7 +57,7 @@ func (r *reader) checkTunnel(t rawTunnel) {
 	if t.vni.n != nil && t.vni.ok && t.vni.v != defaultVNI {
 		r.conflict(t.vni.n, text)
 	}
-	if t.port.n != nil && t.port.ok && t.port.v != vxlanPort {
+	if t.port.n != nil && t.port.ok && t.port.v != layout.VXLANPort {
 		r.conflict(t.port.n, text)
 	}
 }

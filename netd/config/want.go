@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"netd/netd/layout"
 )
 
 // This file has what single values may be.
@@ -81,7 +83,8 @@ func ownLinkName(eg string) want[string] {
 		if slices.Contains([]string{"lo", "tunl0", "all", "default"}, s) {
 			return "", &wrong{why: "the kernel uses this name"}
 		}
-		for _, prefix := range []string{"pod", "netd"} {
+		// Without its hyphen: netd0 would be taken for one of netd's own by a reader.
+		for _, prefix := range []string{layout.PodLinks, strings.TrimSuffix(layout.OwnLinks, "-")} {
 			if strings.HasPrefix(s, prefix) {
 				return "", &wrong{why: fmt.Sprintf("netd names its own links %s…", prefix)}
 			}

@@ -43,6 +43,7 @@ const (
 const (
 	// Protocol marks routes, next hops and addresses (rtm_protocol, nh_protocol,
 	// IFA_PROTO) that netd made; only these are ever taken away. ip(8) calls it netd.
+	// Nobody else in iproute2's rt_protos has the number.
 	Protocol = 120
 	// PodLinks and OwnLinks begin the names of pods' links and of tunnels.
 	PodLinks = "pod"
@@ -59,7 +60,7 @@ const (
 	VXLANPort       = 4789 // RFC 7348
 )
 
-// Users of the processes that are not root.
+// Users, and groups, of the processes that are not root: each its own and no one else's.
 const (
 	SpeakerUID = 179
 	BFDUID     = 180

@@ -20,6 +20,7 @@ import (
 	"netd/firmware/lab"
 	clock "netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
+	"netd/netd/layout"
 )
 
 const patience = 20 * time.Second
@@ -306,7 +307,7 @@ func newSpeaker(t *testing.T, h *lab.Host, from string) *speaker {
 
 func (s *speaker) say(ttl int, b []byte) {
 	s.t.Helper()
-	err := errors.Join(unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_TTL, ttl), unix.Sendto(s.fd, b, 0, sockaddr(ip("10.0.1.11"), portSingle)))
+	err := errors.Join(unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_TTL, ttl), unix.Sendto(s.fd, b, 0, sockaddr(ip("10.0.1.11"), layout.BFDPort)))
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ type Options struct {
 	// Program and Args start Serve in a process of its own.
 	Program string
 	Args    []string
-	// Socket is Serve's. Its folder is made, and given to UID.
+	// Socket is Serve's. Its folder is made, and given to layout.BFDUID.
 	Socket string
 	Log    *slog.Logger
 }

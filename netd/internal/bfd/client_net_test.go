@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"netd/netd/internal/ownnet"
+	"netd/netd/layout"
 )
 
 // agent is a Client of a process that is the real program.
@@ -70,7 +71,7 @@ func process(t *testing.T) int {
 	}
 	for _, file := range all {
 		b, _ := os.ReadFile(file)
-		if strings.Contains(string(b), fmt.Sprintf("\nUid:\t%d\t", UID)) && !strings.Contains(string(b), "\nState:\tZ") {
+		if strings.Contains(string(b), fmt.Sprintf("\nUid:\t%d\t", layout.BFDUID)) && !strings.Contains(string(b), "\nState:\tZ") {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 			return pid
 		}

@@ -17,11 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netd/netd/internal/watchdog"
+	"netd/netd/layout"
 )
 
 const (
-	// UID and GID of the process, its own and no one else's.
-	UID = 180
 	// answerTimeout bounds the time until a new process answers, or one ends when told to.
 	answerTimeout = 5 * time.Second
 	// silence is how long a process may say nothing that is asked for its answer or for
@@ -180,7 +179,7 @@ func (c *Client) words() string { return filepath.Join(filepath.Dir(c.opts.Socke
 // its own uid, no capability.
 func (c *Client) command() (*exec.Cmd, error) {
 	dir := filepath.Dir(c.opts.Socket)
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chown(dir, UID, UID)); err != nil {
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.Chown(dir, layout.BFDUID, layout.BFDUID)); err != nil {
 		return nil, err
 	}
 	words, err := os.OpenFile(c.words(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
@@ -191,7 +190,7 @@ func (c *Client) command() (*exec.Cmd, error) {
 	cmd.Stdout, cmd.Stderr = words, words
 	cmd.Dir = "/"
 	cmd.Env = []string{"GOTRACEBACK=single"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: UID, Gid: UID}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: &syscall.Credential{Uid: layout.BFDUID, Gid: layout.BFDUID}}
 	return cmd, nil
 }
 

@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/layout"
 )
 
 const (
-	portSingle = 3784 // RFC 5881 section 4
-	portMulti  = 4784 // RFC 5883 section 5
 	// Source ports (RFC 5881 section 4).
 	firstSource, sources = 49152, 65536 - 49152
 	// fullTTL is sent, and over a single hop required: who is further away can
@@ -29,9 +29,9 @@ type ear struct{ v6, multihop bool }
 
 func (e ear) port() int {
 	if e.multihop {
-		return portMulti
+		return layout.BFDMultihopPort
 	}
-	return portSingle
+	return layout.BFDPort
 }
 
 func (e ear) family() int {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"netd/netd/layout"
 )
 
 // witness sees each BFD packet on uplink0, in both directions, at the kernel's own
@@ -90,7 +92,7 @@ func (w *witness) watch(stop <-chan struct{}) {
 func (w *witness) note(frame []byte, at time.Time) {
 	const ip, udp, payload = 14, 34, 42
 	if len(frame) < payload+packetSize || binary.BigEndian.Uint16(frame[12:]) != unix.ETH_P_IP || frame[ip] != 0x45 || frame[ip+9] != unix.IPPROTO_UDP ||
-		binary.BigEndian.Uint16(frame[udp+2:]) != portSingle {
+		binary.BigEndian.Uint16(frame[udp+2:]) != layout.BFDPort {
 		return
 	}
 	p, _, err := parse(frame[payload:])

@@ -26,6 +26,7 @@ import (
 	"netd/netd/internal/cage"
 	"netd/netd/internal/filter"
 	"netd/netd/internal/ownnet"
+	"netd/netd/layout"
 )
 
 // secretBird is a ToR with an MD5 password that takes TTL 255 only.
@@ -51,7 +52,7 @@ func speakerPID() (string, error) {
 	}
 	for _, s := range statuses {
 		b, _ := os.ReadFile(s)
-		if strings.Contains(string(b), fmt.Sprintf("\nUid:\t%d\t%[1]d\t%[1]d\t%[1]d\n", UID)) {
+		if strings.Contains(string(b), fmt.Sprintf("\nUid:\t%d\t%[1]d\t%[1]d\t%[1]d\n", layout.SpeakerUID)) {
 			return filepath.Base(filepath.Dir(s)), nil
 		}
 	}

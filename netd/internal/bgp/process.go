@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netd/netd/internal/bgp/wire"
+	"netd/netd/layout"
 )
 
 // startAndWait starts the process and reports its end. Both happen on one thread
@@ -40,7 +41,7 @@ func (s *Speaker) prepare(pipe *os.File) (*exec.Cmd, *lastWords, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
 	}
-	if err := os.Chown(dir, UID, UID); err != nil {
+	if err := os.Chown(dir, layout.SpeakerUID, layout.SpeakerUID); err != nil {
 		return nil, nil, err
 	}
 	last := &lastWords{out: s.opts.Words}
@@ -52,7 +53,7 @@ func (s *Speaker) prepare(pipe *os.File) (*exec.Cmd, *lastWords, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:     true, // Ctrl-C is for the agent, which ends the speaker in order
 		Pdeathsig:   syscall.SIGTERM,
-		Credential:  &syscall.Credential{Uid: UID, Gid: UID},
+		Credential:  &syscall.Credential{Uid: layout.SpeakerUID, Gid: layout.SpeakerUID},
 		AmbientCaps: []uintptr{unix.CAP_NET_BIND_SERVICE},
 	}
 	return cmd, last, nil

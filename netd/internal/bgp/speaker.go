@@ -19,8 +19,6 @@ import (
 )
 
 const (
-	// UID and GID of the speaker process, its own and no one else's.
-	UID = 179
 	// The pause before the next life of a speaker that died doubles from
 	// firstPause to lastPause; after a life longer than lastPause it begins anew.
 	firstPause = 100 * time.Millisecond
@@ -32,7 +30,7 @@ type Options struct {
 	// Program and Args start package child in a process of its own.
 	Program string
 	Args    []string
-	// Socket is the path of its API. Its folder is made, and given to UID.
+	// Socket is the path of its API. Its folder is made, and given to layout.SpeakerUID.
 	Socket string
 	Log    *slog.Logger
 	// Words gets what the process itself says. It must not wait: a process that can not

@@ -20,6 +20,7 @@ import (
 
 	"netd/firmware/lab/patience"
 	"netd/netd/internal/ownnet"
+	"netd/netd/layout"
 )
 
 // TestMain makes this binary a speaker that dies at once, or is mute, if it is called so.
@@ -107,7 +108,7 @@ func TestSpeakerDies(t *testing.T) {
 		if diff := cmp.Diff([]string{"pause=100ms", "pause=200ms", "pause=400ms"}, pauses); diff != "" {
 			t.Errorf("pauses (-want +got):\n%s", diff)
 		}
-		if want := fmt.Sprintf("panic: a made-up one, as uid %d", UID); !strings.Contains(text, want) || !strings.Contains(text, "exit status 2") {
+		if want := fmt.Sprintf("panic: a made-up one, as uid %d", layout.SpeakerUID); !strings.Contains(text, want) || !strings.Contains(text, "exit status 2") {
 			t.Errorf("log lacks %q and its exit status:\n%s", want, text)
 		}
 	})

@@ -15,7 +15,7 @@ import (
 
 	"netd/firmware/lab"
 	"netd/netd/internal/api"
-	"netd/netd/internal/bfd"
+	"netd/netd/layout"
 )
 
 // leafFRR is an FRR with "neighbor … bfd" as the ToR of gw-a and gw-b.
@@ -117,7 +117,7 @@ func (s *site) bfdProcess(gw string) int {
 	s.must(err)
 	for _, pid := range pids {
 		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		if strings.Contains(string(status), fmt.Sprintf("\nUid:\t%d\t", bfd.UID)) {
+		if strings.Contains(string(status), fmt.Sprintf("\nUid:\t%d\t", layout.BFDUID)) {
 			return pid
 		}
 	}

@@ -14,9 +14,6 @@ import (
 	"netd/netd/layout"
 )
 
-// LinkPrefix begins the name of every pod's link on the host.
-const LinkPrefix = layout.PodLinks
-
 // Gateway is the pods' default next hop. It is on no link: the host side of the
 // veth answers ARP for it.
 func Gateway() netip.Addr { return netip.AddrFrom4([4]byte{169, 254, 1, 1}) }
@@ -87,7 +84,7 @@ func NewManager(host *rtnl.Conn, dir string) *Manager { return &Manager{host, di
 // LinkName is the host side's name for a pod: 13 octets, from its name.
 func LinkName(pod string) string {
 	sum := sha256.Sum256([]byte(pod))
-	return LinkPrefix + hex.EncodeToString(sum[:5])
+	return layout.PodLinks + hex.EncodeToString(sum[:5])
 }
 
 // Ensure makes the pod, or finds it as it should be and changes nothing.

@@ -12,9 +12,6 @@ import (
 	"netd/netd/layout"
 )
 
-// Table is the name of our table, family inet.
-const Table = layout.Table
-
 // Rules is the wanted policy.
 type Rules struct {
 	// Gateways may send packets in packets to us, over the family of the address.
@@ -46,14 +43,14 @@ func Apply(r Rules) error {
 	// Until there was IPv6 the table's family was ip. Adding a table that exists is
 	// no error, so that deleting one always works.
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
-		c.DelTable(c.AddTable(&nftables.Table{Family: family, Name: Table}))
+		c.DelTable(c.AddTable(&nftables.Table{Family: family, Name: layout.Table}))
 	}
-	b := builder{Conn: c, table: c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: Table}), pods: r.PodLinks}
+	b := builder{Conn: c, table: c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: layout.Table}), pods: r.PodLinks}
 	if err := b.rules(r); err != nil {
 		return err
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("replace nftables table inet %s: %w", Table, err)
+		return fmt.Errorf("replace nftables table inet %s: %w", layout.Table, err)
 	}
 	return nil
 }
@@ -123,7 +120,7 @@ func (b builder) set(name string, kind nftables.SetDatatype, keys ...[]byte) (*n
 		elements = append(elements, nftables.SetElement{Key: k})
 	}
 	if err := b.AddSet(s, elements); err != nil {
-		return nil, fmt.Errorf("add nftables set %s %s: %w", Table, name, err)
+		return nil, fmt.Errorf("add nftables set %s %s: %w", layout.Table, name, err)
 	}
 	return s, nil
 }
@@ -174,5 +171,5 @@ func Present() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("list nftables tables: %w", err)
 	}
-	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == Table }), nil
+	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == layout.Table }), nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
 // fakeFIB is a kernel of one table; net and vm tests use the real one.
@@ -379,7 +380,7 @@ func TestApplyTakesOverPlainRoutes(t *testing.T) {
 	f := lab()
 	f.Blocks, f.Paths = nil, []told{path("10.64.3.0/26", "10.0.1.1", "tor1", 0)}
 	fib := newFIB()
-	fib.routes = []rtnl.Route{{Prefix: pfx("10.64.3.0/26"), Gateway: ip("10.0.1.1"), Link: 2, Source: f.Source, Protocol: Protocol, Metric: Metric}}
+	fib.routes = []rtnl.Route{{Prefix: pfx("10.64.3.0/26"), Gateway: ip("10.0.1.1"), Link: 2, Source: f.Source, Protocol: layout.Protocol, Metric: Metric}}
 	for _, want := range []Result{{Replaced: 1, NextHops: 2}, {}} {
 		if res, err := Apply(fib, Plan(f), Options{}); err != nil || res != want {
 			t.Errorf("%+v, %v, want %+v", res, err, want)

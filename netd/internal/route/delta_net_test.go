@@ -13,6 +13,7 @@ import (
 	"netd/netd/internal/rib"
 	"netd/netd/internal/route"
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
 // fabric is a table of n prefixes by the ToR.
@@ -71,7 +72,7 @@ func TestDeltasToKernel(t *testing.T) {
 				t.Errorf("%s: %+v, %v, %d routes and %d next hops told, %d dumps, want %+v, %d, %d, %d",
 					what, res, err, k.counted.routes, k.hops, dumped, want, routes, hops, read)
 			}
-			if have, err := k.Conn.Routes(route.Protocol); err != nil || len(have) != table.Decisions().Len() {
+			if have, err := k.Conn.Routes(layout.Protocol); err != nil || len(have) != table.Decisions().Len() {
 				t.Errorf("%s: %d routes, %v, want %d", what, len(have), err, table.Decisions().Len())
 			}
 		}

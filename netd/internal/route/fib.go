@@ -8,11 +8,8 @@ import (
 	"slices"
 
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
-
-// Protocol is our number in rtnetlink's rtm_protocol: it marks the routes and
-// next-hop objects that are ours (120 is taken by no one in iproute2's rt_protos).
-const Protocol = 120
 
 // Metric of all our routes. It keeps them apart from what others add with
 // theirs (a person's ip route add has 0, the kernel's connected routes too).
@@ -157,7 +154,7 @@ func (f *FIB) read() (other bool, err error) {
 	}
 	mirror := f.mirror
 	if !f.trusted {
-		if err := f.kernel.EachRoute(Protocol, func() { mirror = newMirror() }, func(r rtnl.Route) { mirror.found(r) }); err != nil {
+		if err := f.kernel.EachRoute(layout.Protocol, func() { mirror = newMirror() }, func(r rtnl.Route) { mirror.found(r) }); err != nil {
 			return false, err
 		}
 	}
@@ -213,7 +210,7 @@ func (r *round) link(p *Route, name string) int {
 // kernelRoute is the planned route in the kernel's terms, without its prefix, and its
 // next hops.
 func (r *round) kernelRoute(p *Route) (rtnl.Route, []hop, error) {
-	k := rtnl.Route{Blackhole: p.Kind == Blackhole, Source: p.Source, Protocol: Protocol, Metric: Metric}
+	k := rtnl.Route{Blackhole: p.Kind == Blackhole, Source: p.Source, Protocol: layout.Protocol, Metric: Metric}
 	if k.Blackhole {
 		return k, nil, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
 // firstID is where our next-hop objects' numbers begin; taken ones are stepped over.
@@ -67,7 +68,7 @@ func readObjects(list []rtnl.NextHop) *objects {
 	for _, n := range list {
 		o.all[n.ID] = n
 		h := hopOf(n)
-		if id, ok := o.hops[h]; n.Protocol == Protocol && len(n.Group) == 0 && !n.Blackhole && (!ok || n.ID < id) {
+		if id, ok := o.hops[h]; n.Protocol == layout.Protocol && len(n.Group) == 0 && !n.Blackhole && (!ok || n.ID < id) {
 			o.hops[h] = n.ID
 		}
 	}
@@ -87,7 +88,7 @@ func (o *objects) add(n rtnl.NextHop) rtnl.NextHop {
 		n.ID = o.next
 		_, taken = o.all[n.ID]
 	}
-	n.Protocol = Protocol
+	n.Protocol = layout.Protocol
 	o.all[n.ID] = n
 	return n
 }
@@ -105,7 +106,7 @@ func (o *objects) remove(id uint32) {
 // ourGroup tells whether id is a group of ours.
 func (o *objects) ourGroup(id uint32) bool {
 	n := o.all[id]
-	return n.Protocol == Protocol && len(n.Group) > 0
+	return n.Protocol == layout.Protocol && len(n.Group) > 0
 }
 
 // leads tells whether a group is what a fate asks for.

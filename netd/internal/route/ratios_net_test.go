@@ -16,6 +16,7 @@ import (
 	"netd/netd/internal/rib"
 	"netd/netd/internal/route"
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
 // TestRatios is make bench's: filling the FIB against ip -batch, and a lost next
@@ -94,7 +95,7 @@ func ratios(t *testing.T, n int) {
 				}
 				for _, h := range hops {
 					if len(h.Group) > 0 {
-						hop := rtnl.NextHop{ID: 7, Gateway: ip("10.0.1.1"), Link: hops[0].Link, Protocol: route.Protocol}
+						hop := rtnl.NextHop{ID: 7, Gateway: ip("10.0.1.1"), Link: hops[0].Link, Protocol: layout.Protocol}
 						h.Group = []uint32{hop.ID}
 						_ = c.Write([]rtnl.Change{{Do: rtnl.Add, NextHop: &hop}})
 						if errs := c.MoveNextHops([]rtnl.Change{{Do: rtnl.Replace, NextHop: &h}}); errs != nil {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"netd/netd/internal/rtnl"
+	"netd/netd/layout"
 )
 
 // round is one Apply.
@@ -178,7 +179,7 @@ func (r *round) write() {
 		}
 		for _, id := range f.ids {
 			if moving[id] = r.objects.moves(id); moving[id] {
-				moves = append(moves, rtnl.Change{Do: rtnl.Replace, NextHop: &rtnl.NextHop{ID: id, Group: f.group, Protocol: Protocol}})
+				moves = append(moves, rtnl.Change{Do: rtnl.Replace, NextHop: &rtnl.NextHop{ID: id, Group: f.group, Protocol: layout.Protocol}})
 			}
 		}
 	}
@@ -333,7 +334,7 @@ func (r *round) sweep(gone []netip.Prefix) {
 		if len(n.Group) == 0 {
 			continue
 		}
-		if n.Protocol == Protocol && r.mirror.groups[id] == 0 && !used[id] {
+		if n.Protocol == layout.Protocol && r.mirror.groups[id] == 0 && !used[id] {
 			groups = append(groups, rtnl.Change{Do: rtnl.Delete, NextHop: &rtnl.NextHop{ID: id, Group: n.Group}})
 			continue
 		}
@@ -342,7 +343,7 @@ func (r *round) sweep(gone []netip.Prefix) {
 		}
 	}
 	for id, n := range r.objects.all {
-		if n.Protocol == Protocol && len(n.Group) == 0 && !used[id] && r.mirror.groups[id] == 0 {
+		if n.Protocol == layout.Protocol && len(n.Group) == 0 && !used[id] && r.mirror.groups[id] == 0 {
 			members = append(members, rtnl.Change{Do: rtnl.Delete, NextHop: &n})
 		}
 	}

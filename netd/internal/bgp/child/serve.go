@@ -16,6 +16,7 @@ import (
 	"netd/netd/internal/bgp/wire"
 	"netd/netd/internal/cage"
 	"netd/netd/internal/heap"
+	"netd/netd/layout"
 )
 
 // Serve runs the speaker with its API on the unix socket, until ctx ends. It
@@ -93,9 +94,6 @@ func hint(ctx context.Context, s *server.BgpServer, pipe io.Writer, failed chan<
 	return nil
 }
 
-// bgpPort is where peers listen (RFC 4271 section 8.2.1).
-const bgpPort = 179
-
 // caged shuts the cage around StartBgp: by then the API's socket is open, and no
 // peer has been heard yet. When the listener is open too, the capability goes.
 func caged(log *slog.Logger) grpc.UnaryServerInterceptor {
@@ -106,7 +104,7 @@ func caged(log *slog.Logger) grpc.UnaryServerInterceptor {
 		}
 		port := uint16(start.GetGlobal().GetListenPort())
 		// Port 0 is any: what a connection is made from.
-		if err := cage.Enter(cage.Config{Listen: []uint16{0, port}, Connect: []uint16{bgpPort, port}, Log: log}); err != nil {
+		if err := cage.Enter(cage.Config{Listen: []uint16{0, port}, Connect: []uint16{layout.BGPPort, port}, Log: log}); err != nil {
 			return nil, fmt.Errorf("enter the cage: %w", err)
 		}
 		response, err := handle(ctx, request)
