@@ -14,14 +14,6 @@ const (
 	mostMethods = 4  // of an interface; one that it embeds is one
 )
 
-// wide are interfaces of more methods, each with its reason.
-func wide() map[string]string {
-	return map[string]string{
-		"netd/internal/link.Kernel":       "what an rtnl.Conn does with uplinks; the fake of the tests is one kernel, whose parts know one another",
-		"netd/internal/link.TunnelKernel": "the same for tunnels",
-	}
-}
-
 // large returns what is too large in a package's files, by name, with its size.
 func large(sources []source) map[string]string {
 	acts := map[string]bool{} // types with a method that may change them
@@ -97,18 +89,10 @@ func TestSizes(t *testing.T) {
 	for _, s := range tree(t, "../..") {
 		packages[s.dir] = append(packages[s.dir], s)
 	}
-	reasons := wide()
 	for _, sources := range packages {
 		for name, size := range large(sources) {
-			_, reasoned := wide()[name]
-			if !reasoned {
-				t.Errorf("%s has %s", name, size)
-			}
-			delete(reasons, name)
+			t.Errorf("%s has %s", name, size)
 		}
-	}
-	for name := range reasons {
-		t.Errorf("%s is not wide any more: take it out of wide", name)
 	}
 }
 

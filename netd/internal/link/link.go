@@ -50,26 +50,9 @@ func (s State) Equal(o State) bool {
 		slices.Equal(s.Addresses, o.Addresses) && s.Router == o.Router && s.Router6 == o.Router6 && s.Problem == o.Problem
 }
 
-// Kernel is what Apply needs of rtnetlink.
-type Kernel interface {
-	Links() ([]rtnl.Link, error)
-	Addresses(link int) ([]rtnl.Address, error)
-	Rename(index int, name string) error
-	SetMTU(index, mtu int) error
-	SetUp(index int) error
-	PutAddress(link int, p netip.Prefix, protocol int) error
-	OwnAddresses(protocol int) ([]rtnl.Address, error)
-	DeleteAddress(link int, p netip.Prefix) error
-	Duplicates() ([]rtnl.Address, error)
-	AddVLAN(name, alias string, parent, id int) error
-	AddBond(name, alias, mode string) error
-	SetMaster(index, bond int) error
-	DeleteLink(name string) error
-}
-
-// Apply makes the uplinks so, and the gateway's own addresses, and says what is there. An uplink whose link is
-// missing, or that the kernel refuses, has its Problem in its State and does not
-// stop the others; the error is for a kernel that could not be read.
+// Apply makes the uplinks so, and the gateway's own addresses, and says what is there.
+// An uplink whose link is missing, or that the kernel refuses, has its Problem in its
+// State and does not stop the others; the error is for a kernel that could not be read.
 // leases has what DHCP gave, by uplink name.
 func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease, gateway []netip.Addr) ([]State, error) {
 	links, err := k.Links()
@@ -264,7 +247,7 @@ func (u Uplink) setSysctls(wanted []netip.Prefix) []error {
 }
 
 // read fills in what the kernel says now.
-func (s *State) read(k Kernel) error {
+func (s *State) read(k Reader) error {
 	if s.Index == 0 {
 		return nil
 	}

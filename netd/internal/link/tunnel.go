@@ -162,18 +162,6 @@ func compatible(a netip.Addr) netip.Addr {
 	return netip.AddrFrom16(six)
 }
 
-// TunnelKernel is what tunnels need of rtnetlink.
-type TunnelKernel interface {
-	LinkByName(name string) (rtnl.Link, error)
-	AddTunnel(t rtnl.Tunnel) error
-	DeleteLink(name string) error
-	SetMTU(index, mtu int) error
-	SetUp(index int) error
-	Neighbours(link int) ([]rtnl.Neighbour, error)
-	PutNeighbour(link int, n rtnl.Neighbour) error
-	DeleteNeighbour(link int, n rtnl.Neighbour) error
-}
-
 // ApplyTunnels makes the links. One that differs in what can not be changed is made
 // anew. Those that are not wanted stay until SweepTunnels: routes may still use them.
 func ApplyTunnels(k TunnelKernel, wanted []Tunnel) error {
@@ -249,7 +237,7 @@ func (t *Tunnel) is(l rtnl.Link) bool {
 	return l.Local == t.Local && l.PMTUDiscovery && (t.Kind != "sit" || l.Remote == t.Remote)
 }
 
-func (t *Tunnel) make(k TunnelKernel) (rtnl.Link, error) {
+func (t *Tunnel) make(k TunnelLinks) (rtnl.Link, error) {
 	err := k.AddTunnel(t.Tunnel)
 	if rtnl.IsNotSupported(err) {
 		module := t.Kind

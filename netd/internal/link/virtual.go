@@ -118,7 +118,7 @@ func (u Uplink) makeVLAN(k Kernel, links []rtnl.Link, i int, parent rtnl.Link) (
 
 // makeRoom removes what has the uplink's name, if netd has made it; or the kernel: with
 // its module comes a bond0 that nobody has asked for.
-func (u Uplink) makeRoom(k Kernel, links []rtnl.Link, i int) error {
+func (u Uplink) makeRoom(k VirtualLinks, links []rtnl.Link, i int) error {
 	if i < 0 || links[i].Alias != mark && (links[i].Kind != "bond" || links[i].Up) {
 		return nil
 	}

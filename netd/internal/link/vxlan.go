@@ -43,7 +43,7 @@ func linkLocal(mac net.HardwareAddr) netip.Addr {
 }
 
 // applyNeighbours makes a link's permanent neighbours the wanted ones.
-func applyNeighbours(k TunnelKernel, index int, wanted []rtnl.Neighbour) error {
+func applyNeighbours(k NeighbourTable, index int, wanted []rtnl.Neighbour) error {
 	have, err := k.Neighbours(index)
 	if err != nil {
 		return err

@@ -1,0 +1,66 @@
+package link
+
+import (
+	"net/netip"
+
+	"netd/netd/internal/rtnl"
+)
+
+// Kernel is what Apply needs of rtnetlink, as rtnl.Conn has it.
+type Kernel interface {
+	Reader
+	LinkSetter
+	AddressWriter
+	VirtualLinks
+}
+
+// Reader reads links and addresses.
+type Reader interface {
+	Links() ([]rtnl.Link, error)
+	Addresses(link int) ([]rtnl.Address, error)
+	OwnAddresses(protocol int) ([]rtnl.Address, error)
+	Duplicates() ([]rtnl.Address, error)
+}
+
+// LinkSetter changes a link that is there, whoever made it.
+type LinkSetter interface {
+	Rename(index int, name string) error
+	SetMTU(index, mtu int) error
+	SetUp(index int) error
+}
+
+// AddressWriter puts addresses on a link, with our mark, and takes them away.
+type AddressWriter interface {
+	PutAddress(link int, p netip.Prefix, protocol int) error
+	DeleteAddress(link int, p netip.Prefix) error
+}
+
+// VirtualLinks makes VLANs and bonds of links that are there, and removes them.
+type VirtualLinks interface {
+	AddVLAN(name, alias string, parent, id int) error
+	AddBond(name, alias, mode string) error
+	SetMaster(index, bond int) error
+	DeleteLink(name string) error
+}
+
+// TunnelKernel is what ApplyTunnels needs of rtnetlink, as rtnl.Conn has it.
+type TunnelKernel interface {
+	TunnelLinks
+	NeighbourTable
+	SetMTU(index, mtu int) error
+	SetUp(index int) error
+}
+
+// TunnelLinks makes tunnels, finds them and removes them.
+type TunnelLinks interface {
+	LinkByName(name string) (rtnl.Link, error)
+	AddTunnel(t rtnl.Tunnel) error
+	DeleteLink(name string) error
+}
+
+// NeighbourTable is a link's permanent neighbours: VXLAN's gateways.
+type NeighbourTable interface {
+	Neighbours(link int) ([]rtnl.Neighbour, error)
+	PutNeighbour(link int, n rtnl.Neighbour) error
+	DeleteNeighbour(link int, n rtnl.Neighbour) error
+}
