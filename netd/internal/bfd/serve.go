@@ -84,8 +84,11 @@ func Serve(ctx context.Context, socket string) error {
 		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- monitor.Run(running) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = monitor.Run(running) // It ends with running, and by nothing else.
+	}()
 	s := server{monitor: monitor, linger: writeTimeout}
 	err = s.serve(ctx, l)
 	stop()

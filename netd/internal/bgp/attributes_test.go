@@ -151,7 +151,8 @@ func (a attribute) octets(how string, p netip.Prefix) []byte {
 func (a attribute) update(how string, p netip.Prefix) []byte {
 	var all [][]byte
 	for _, base := range []attribute{
-		{code: 1, flags: wellKnown, value: []byte{0}}, {code: 2, flags: wellKnown, value: rawbgp.Sequence(toAS)},
+		{code: 1, flags: wellKnown, value: []byte{0}},
+		{code: 2, flags: wellKnown, value: rawbgp.Sequence(toAS)},
 		{code: 3, flags: wellKnown, value: rawAddress(0).AsSlice()},
 	} {
 		replaced := base.code == a.code || a.code == 14 && base.code == 3 || a.code == 15

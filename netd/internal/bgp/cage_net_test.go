@@ -150,8 +150,11 @@ func runSpeaker(t *testing.T, w Wanted, log io.Writer) (*Speaker, string) {
 func runFor(t *testing.T, s *Speaker) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.Run(ctx) // It ends with the test.
+	}()
 	t.Cleanup(func() {
 		cancel()
 		<-ended

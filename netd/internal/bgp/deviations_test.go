@@ -20,7 +20,9 @@ type deviation struct {
 func deviations() []deviation {
 	return []deviation{
 		{
-			[]string{"*: 0xffff", "MP_*: optional bit", "MP_*: transitive bit", "attributes end within one"}, []string{"MP_*: 0xffff"}, ignore,
+			[]string{"*: 0xffff", "MP_*: optional bit", "MP_*: transitive bit", "attributes end within one"},
+			[]string{"MP_*: 0xffff"},
+			ignore,
 			"GoBGP treats as withdraw what it has read, and it has not read the prefixes: the former route stays. Only the neighbour itself can send this.",
 		},
 		{[]string{"LOCAL_PREF: length 0", "LOCAL_PREF: one *"}, nil, withdraw, "harder than asked for: the route is lost, the session is not"},

@@ -128,7 +128,8 @@ func announce(t *testing.T, client api.GoBgpServiceClient, p filter.Path) {
 	}
 	path.Pattrs = []*api.Attribute{
 		{Attr: &api.Attribute_Origin{Origin: &api.OriginAttribute{}}},
-		{Attr: &api.Attribute_AsPath{AsPath: as}}, {Attr: &api.Attribute_NextHop{NextHop: &api.NextHopAttribute{NextHop: hop}}},
+		{Attr: &api.Attribute_AsPath{AsPath: as}},
+		{Attr: &api.Attribute_NextHop{NextHop: &api.NextHopAttribute{NextHop: hop}}},
 	}
 	if p.MED != nil {
 		path.Pattrs = append(path.Pattrs, &api.Attribute{Attr: &api.Attribute_MultiExitDisc{MultiExitDisc: &api.MultiExitDiscAttribute{Med: *p.MED}}})

@@ -10,7 +10,8 @@ func TestSettled(t *testing.T) {
 	}
 	for want, cases := range map[bool][]known{
 		true: {
-			{}, {[]PeerState{up, up}, 2},
+			{},
+			{[]PeerState{up, up}, 2},
 			{[]PeerState{up, {State: "Idle", Shutdown: true}, {State: "Established", EndOfRIB: true, Range: "rack-7"}}, 2},
 		},
 		false: {

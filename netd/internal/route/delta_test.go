@@ -329,28 +329,48 @@ func TestWhatChangesCost(t *testing.T) {
 		read int
 	}{
 		{"the first time", func() {}, Result{Added: n + 1, NextHops: 3}, nil, 3},
-		{"a pod", func() { f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.3"), Link: "pod1"}} }, Result{Added: 1},
-			[]string{"replace route 10.64.1.3/32 dev #4"}, 1},
-		{"its link made anew", func() {
-			k.links[2].Index = 9
-			f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.3"), Link: "pod1", Index: 9}}
-		}, Result{Replaced: 1},
-			[]string{"replace route 10.64.1.3/32 dev #9"}, 0},
-		{"a prefix of a kind that is there", func() {
-			table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(n), Paths: table.all.learned(nth(0)).alike.paths}}})
-		}, Result{Added: 1},
-			[]string{"replace route 10.128.39.16/32 nhid 120002"}, 0},
+		{
+			"a pod", func() { f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.3"), Link: "pod1"}} },
+			Result{Added: 1},
+			[]string{"replace route 10.64.1.3/32 dev #4"},
+			1,
+		},
+		{
+			"its link made anew", func() {
+				k.links[2].Index = 9
+				f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.3"), Link: "pod1", Index: 9}}
+			},
+			Result{Replaced: 1},
+			[]string{"replace route 10.64.1.3/32 dev #9"},
+			0,
+		},
+		{
+			"a prefix of a kind that is there", func() {
+				table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(n), Paths: table.all.learned(nth(0)).alike.paths}}})
+			},
+			Result{Added: 1},
+			[]string{"replace route 10.128.39.16/32 nhid 120002"},
+			0,
+		},
 		{"the ToR is lost", func() { f.Down = lost("tor1", "10.0.1.1") }, Result{Moved: n + 1, NextHops: 5}, []string{
 			"add next hop id 120004 via 10.0.2.13 dev #3 onlink", "add next hop id 120005 via 10.0.2.14 dev #3 onlink",
 			"replace next hop id 120002 group 120004", "replace next hop id 120003 group 120005", "delete next hop id 120001 via 10.0.1.1 dev #2",
 		}, 0},
-		{"a prefix moves on", func() {
-			table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(0), Paths: table.all.learned(nth(1)).alike.paths}}})
-		}, Result{Replaced: 1},
-			[]string{"replace route 10.128.0.0/32 nhid 120003"}, 0},
+		{
+			"a prefix moves on", func() {
+				table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(0), Paths: table.all.learned(nth(1)).alike.paths}}})
+			},
+			Result{Replaced: 1},
+			[]string{"replace route 10.128.0.0/32 nhid 120003"},
+			0,
+		},
 		{"links change", func() { fib.LinksChanged() }, Result{}, nil, 2},
-		{"two prefixes go", func() { table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(5)}, {Prefix: nth(6)}}}) }, Result{Deleted: 2},
-			[]string{"delete route 10.128.0.5/32 nhid 120003", "delete route 10.128.0.6/32 nhid 120002"}, 0},
+		{
+			"two prefixes go", func() { table.Learn(rib.Update{Entries: []rib.Entry{{Prefix: nth(5)}, {Prefix: nth(6)}}}) },
+			Result{Deleted: 2},
+			[]string{"delete route 10.128.0.5/32 nhid 120003", "delete route 10.128.0.6/32 nhid 120002"},
+			0,
+		},
 	} {
 		step.do()
 		k.log, k.dumps, k.read = nil, 0, 0

@@ -13,8 +13,10 @@ func TestAgain(t *testing.T) {
 		want      []string
 	}{
 		{"all passed", "PASS\n", nil},
-		{"two failed", "--- FAIL: TestA (0.1s)\n    x_test.go:1: no\n    --- FAIL: TestA/sub (0.1s)\n--- PASS: TestB (0.1s)\n--- FAIL: TestC (1s)\nFAIL\n",
-			[]string{"vmrun", "x.test", "-test.timeout=30m", "-test.run=^(TestA|TestC)$"}},
+		{
+			"two failed", "--- FAIL: TestA (0.1s)\n    x_test.go:1: no\n    --- FAIL: TestA/sub (0.1s)\n--- PASS: TestB (0.1s)\n--- FAIL: TestC (1s)\nFAIL\n",
+			[]string{"vmrun", "x.test", "-test.timeout=30m", "-test.run=^(TestA|TestC)$"},
+		},
 		{"a panic", "--- FAIL: TestA (0.1s)\npanic: x\n", nil},
 	} {
 		if diff := cmp.Diff(tt.want, again(args, []byte(tt.out))); diff != "" {

@@ -93,7 +93,7 @@ func (c Config) reflects() bool {
 		slices.ContainsFunc(c.Ranges, func(r Range) bool { return r.ReflectorClient })
 }
 
-// find returns the first of the list that a peer is one of.
+// Find returns the first of the list that a peer is one of.
 func Find(list []Neighbors, peer netip.Addr) Neighbors {
 	for _, n := range list {
 		if n.Prefix.Contains(peer.WithZone("")) {

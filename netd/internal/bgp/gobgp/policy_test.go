@@ -12,8 +12,10 @@ import (
 func TestSameAddress(t *testing.T) {
 	other := []filter.Rule{{Name: "f/x", Verdict: filter.Reject}}
 	c := Config{AS: 65101, Pools: []netip.Prefix{pfx("10.64.0.0/16")}, Peers: []Peer{
-		{Name: "tor1", Address: ip("fe80::1%uplink0"), Session: Session{AS: 65001}}, {Name: "tor2", Address: ip("fe80::1%uplink1"), Session: Session{AS: 65002}},
-		{Name: "tor3", Address: ip("fe80::3%uplink0"), Session: Session{AS: 65001, Import: other}}, {Name: "tor4", Address: ip("fe80::3%uplink1"), Session: Session{AS: 65002}},
+		{Name: "tor1", Address: ip("fe80::1%uplink0"), Session: Session{AS: 65001}},
+		{Name: "tor2", Address: ip("fe80::1%uplink1"), Session: Session{AS: 65002}},
+		{Name: "tor3", Address: ip("fe80::3%uplink0"), Session: Session{AS: 65001, Import: other}},
+		{Name: "tor4", Address: ip("fe80::3%uplink1"), Session: Session{AS: 65002}},
 	}}
 	for i, want := range []bool{false, false, true, true} {
 		if got := c.clash(c.Peers[i]); strings.Contains(got, "the same address as peer") != want {

@@ -43,10 +43,14 @@ func TestPeerState(t *testing.T) {
 		p    *api.Peer
 		want PeerState // without a name: not one of ours
 	}{
-		{"established, with a peer that speaks no IPv6", &api.Peer{State: speaking("10.0.1.1", ipv4()), Timers: timers, AfiSafis: family},
-			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Accepted: 2, Sent: 1, EndOfRIB: true}},
-		{"one that announces no family", &api.Peer{State: speaking("10.0.1.1"), Timers: timers, AfiSafis: family},
-			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Accepted: 2, Sent: 1, EndOfRIB: true}},
+		{
+			"established, with a peer that speaks no IPv6", &api.Peer{State: speaking("10.0.1.1", ipv4()), Timers: timers, AfiSafis: family},
+			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Accepted: 2, Sent: 1, EndOfRIB: true},
+		},
+		{
+			"one that announces no family", &api.Peer{State: speaking("10.0.1.1"), Timers: timers, AfiSafis: family},
+			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Accepted: 2, Sent: 1, EndOfRIB: true},
+		},
 		{"both families, of which one is not complete", &api.Peer{
 			State: speaking("10.0.1.1", ipv4(), ipv6()), Timers: timers, AfiSafis: []*api.AfiSafi{carried(ipv4(), 3, 3, true), carried(ipv6(), 16, 5, false)},
 		}, PeerState{
@@ -69,8 +73,10 @@ func TestPeerState(t *testing.T) {
 		{"too many prefixes", &api.Peer{State: &api.PeerState{
 			NeighborAddress: "10.0.1.1", SessionState: api.PeerState_SESSION_STATE_IDLE, AdminState: api.PeerState_ADMIN_STATE_PFX_CT,
 		}}, PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Idle", Reason: "sent more prefixes than max-prefixes"}},
-		{"never up", &api.Peer{State: &api.PeerState{NeighborAddress: "10.0.1.1"}},
-			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Idle"}},
+		{
+			"never up", &api.Peer{State: &api.PeerState{NeighborAddress: "10.0.1.1"}},
+			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Idle"},
+		},
 		{"not configured", &api.Peer{State: &api.PeerState{NeighborAddress: "192.0.2.1"}}, PeerState{}},
 		{"no address", &api.Peer{}, PeerState{}},
 	}

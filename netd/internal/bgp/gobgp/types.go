@@ -131,7 +131,7 @@ type PeerState struct {
 }
 
 // Established tells whether the session is up.
-func (p PeerState) Established() bool { return p.State == "Established" }
+func (s PeerState) Established() bool { return s.State == "Established" }
 
 // SameProcess tells whether two configurations need the same process.
 func (c Config) SameProcess(o Config) bool {
