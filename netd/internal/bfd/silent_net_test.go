@@ -51,7 +51,9 @@ func TestSilentProcess(t *testing.T) {
 		for told == nil {
 			var all []Status
 			promptly(t, "Statuses", func() { all, told = a.Statuses() })
-			promptly(t, "Set", func() { a.Set(Wanted{Sessions: []Session{session(300 + int(time.Since(stopped)/time.Millisecond)%10)}, Linger: time.Minute}) })
+			promptly(t, "Set", func() {
+				a.Set(Wanted{Sessions: []Session{session(300 + int(time.Since(stopped)/time.Millisecond)%10)}, Linger: time.Minute})
+			})
 			if took := time.Since(stopped); took > 3*time.Second {
 				t.Fatalf("nothing is noticed after %s: %+v", took, all)
 			}
