@@ -94,12 +94,12 @@ type alike struct {
 // judge says what paths are worth while the facts are the same.
 type judge struct {
 	Facts
-	known map[question]verdict // answers that hold for many prefixes
-	named map[string]bool      // the known gateways' names
+	known map[question]worth // answers that hold for many prefixes
+	named map[string]bool    // the known gateways' names
 }
 
 func newJudge(f Facts) judge {
-	j := judge{f, map[question]verdict{}, map[string]bool{}}
+	j := judge{f, map[question]worth{}, map[string]bool{}}
 	for _, name := range f.Gateways {
 		j.named[name] = true
 	}
@@ -266,8 +266,8 @@ type question struct {
 // 8950).
 func (q question) native() bool { return q.v4 || q.nextHop.Is6() }
 
-// verdict is what classify says.
-type verdict struct {
+// worth is what classify says.
+type worth struct {
 	kind   Kind
 	class  int
 	way    Way
@@ -284,7 +284,7 @@ func (j *judge) ask(c *Candidate, a alike) {
 	v, ok := j.known[q]
 	if !ok {
 		j.classify(c, q)
-		v = verdict{c.Kind, c.class, c.way, c.Reason}
+		v = worth{c.Kind, c.class, c.way, c.Reason}
 		j.known[q] = v
 	}
 	c.Kind, c.class, c.way, c.Reason = v.kind, v.class, v.way, v.reason
