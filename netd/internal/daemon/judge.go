@@ -26,14 +26,14 @@ import (
 // later on a busy machine. The wait costs no packet of a peer whose path is whole.
 const wordTime = 250 * time.Millisecond
 
-// verdict is what a loss of BFD is.
-type verdict int
+// ruling is what a loss of BFD is.
+type ruling int
 
 const (
-	noLoss  verdict = iota
-	lost            // the path is
-	excused         // the peer restarts
-	waiting         // not known yet
+	noLoss  ruling = iota
+	lost           // the path is
+	excused        // the peer restarts
+	waiting        // not known yet
 )
 
 // session is what BGP knows of a peer.
@@ -46,34 +46,34 @@ type session struct {
 	Stale bool
 }
 
-// judge has the rulings. The zero value is ready. It has no clock.
-type judge struct{ rulings map[string]ruling } // by peer
+// judge has ruled on the losses, by peer. The zero value is ready. It has no clock.
+type judge struct{ losses map[string]loss }
 
-// ruling is on the loss of a time; another loss is another case.
-type ruling struct {
-	failed  time.Time
-	verdict verdict
+// loss is what BFD lost at a time, and how the judge ruled; a later one is another case.
+type loss struct {
+	failed time.Time
+	ruling ruling
 }
 
-// rule looks at a peer's BFD and BGP as they are known now, and returns the verdict of
-// before on the same loss, and now's. A verdict of waiting is to be asked for again
+// rule looks at a peer's BFD and BGP as they are known now, and returns the ruling of
+// before on the same loss, and now's. A ruling of waiting is to be asked for again
 // when BGP has a word, and at until.
-func (j *judge) rule(now time.Time, s bfd.Status, b session) (before, is verdict) {
+func (j *judge) rule(now time.Time, s bfd.Status, b session) (before, is ruling) {
 	before = j.of(s)
 	is = judged(before, now, s, b)
 	switch {
 	case is == noLoss:
-		delete(j.rulings, s.Peer)
-	case j.rulings == nil:
-		j.rulings = map[string]ruling{}
+		delete(j.losses, s.Peer)
+	case j.losses == nil:
+		j.losses = map[string]loss{}
 		fallthrough
 	default:
-		j.rulings[s.Peer] = ruling{failed: s.Failed, verdict: is}
+		j.losses[s.Peer] = loss{failed: s.Failed, ruling: is}
 	}
 	return before, is
 }
 
-func judged(before verdict, now time.Time, s bfd.Status, b session) verdict {
+func judged(before ruling, now time.Time, s bfd.Status, b session) ruling {
 	end := until(s)
 	restarts := !b.Established && b.Stale && !b.Since.After(end)
 	deaf := s.RemoteDiag == bfd.DiagTimeExpired
@@ -95,13 +95,13 @@ func judged(before verdict, now time.Time, s bfd.Status, b session) verdict {
 // until is when waiting for BGP's word on a loss ends.
 func until(s bfd.Status) time.Time { return s.Failed.Add(wordTime) }
 
-// knows tells whether there is a ruling on a peer, if an old one.
-func (j *judge) knows(peer string) bool { _, ok := j.rulings[peer]; return ok }
+// knows tells whether there was a ruling on a peer, if on an old loss.
+func (j *judge) knows(peer string) bool { _, ok := j.losses[peer]; return ok }
 
-// of is the verdict on a peer's loss so far.
-func (j *judge) of(s bfd.Status) verdict {
-	if r, ok := j.rulings[s.Peer]; ok && !s.Failed.IsZero() && r.failed.Equal(s.Failed) {
-		return r.verdict
+// of is the ruling on a peer's loss so far.
+func (j *judge) of(s bfd.Status) ruling {
+	if r, ok := j.losses[s.Peer]; ok && !s.Failed.IsZero() && r.failed.Equal(s.Failed) {
+		return r.ruling
 	}
 	return noLoss
 }
@@ -109,8 +109,8 @@ func (j *judge) of(s bfd.Status) verdict {
 // excusedPeers are those that the last ruling has excused.
 func (j *judge) excusedPeers() []string {
 	var peers []string
-	for peer, r := range j.rulings {
-		if r.verdict == excused {
+	for peer, r := range j.losses {
+		if r.ruling == excused {
 			peers = append(peers, peer)
 		}
 	}
@@ -125,5 +125,5 @@ const returnTime = 3 * time.Second
 // the old one, if that was Up, for a loss of ours; it then ends BGP once more, and what
 // was stale is gone (RFC 4724 section 4.2).
 func (j *judge) begins(now time.Time, peer string, b session) bool {
-	return j.rulings[peer].verdict == excused && (b.Stale && !b.Established || b.Established && now.Sub(b.Since) < returnTime)
+	return j.losses[peer].ruling == excused && (b.Stale && !b.Established || b.Established && now.Sub(b.Since) < returnTime)
 }

@@ -9,7 +9,7 @@ import (
 	"netd/netd/internal/bfd"
 )
 
-func (v verdict) String() string {
+func (v ruling) String() string {
 	return [...]string{"no loss", "lost", "excused", "waiting"}[v]
 }
 
@@ -31,7 +31,7 @@ func TestJudge(t *testing.T) {
 		at   time.Duration
 		bfd  bfd.Status
 		bgp  session
-		want verdict
+		want ruling
 	}
 	for _, c := range []struct {
 		name  string
