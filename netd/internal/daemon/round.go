@@ -88,7 +88,7 @@ func (d *Daemon) applyUplinks() error {
 }
 
 func (d *Daemon) applySessions() error {
-	err := d.sessions.apply(d.want.Sessions, d.routes.kept)
+	err := d.sessions.apply(d.want.Sessions, d.routes.retained)
 	d.sessions.resetLost(d.lost())
 	d.health.note(d.settings.loaded.missing)
 	d.health.note(d.sessions.silent)

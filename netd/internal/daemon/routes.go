@@ -162,8 +162,8 @@ func (r *routes) lookUpHop(a netip.Addr, links []rtnl.Link, uplinks []link.State
 	return route.Hop{Link: l.Name, Via: via, Connected: uplink && !via.IsValid() && l.Carrier && l.Up}
 }
 
-// kept tells whether the kernel has routes of an earlier life.
-func (r *routes) kept() (bool, error) {
+// retained tells whether the kernel has routes of an earlier life.
+func (r *routes) retained() (bool, error) {
 	all, err := r.kernel.Routes(layout.Protocol)
 	return len(all) > 0, err
 }

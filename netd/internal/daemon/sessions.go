@@ -176,8 +176,8 @@ func (s *sessions) changed() <-chan struct{} {
 }
 
 // apply tells both keepers what is wanted, and starts the speaker once this gateway has
-// an address. kept tells whether routes of an earlier life are in the kernel.
-func (s *sessions) apply(want intent.Sessions, kept func() (bool, error)) error {
+// an address. retained tells whether routes of an earlier life are in the kernel.
+func (s *sessions) apply(want intent.Sessions, retained func() (bool, error)) error {
 	s.bfd.Set(want.BFD)
 	if want.Speaker == nil || s.speaker == nil && s.awaits(want.Unheard) {
 		return nil
@@ -188,7 +188,7 @@ func (s *sessions) apply(want intent.Sessions, kept func() (bool, error)) error 
 	}
 	// Routes of ours in the kernel are those of an earlier life: they carried
 	// on, and the peers may be told so (RFC 4724, the F bit).
-	restarting, err := kept()
+	restarting, err := retained()
 	if err != nil {
 		return err
 	}

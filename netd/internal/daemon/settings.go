@@ -30,7 +30,7 @@ type settings struct {
 	changing sync.Mutex
 
 	loaded     loaded
-	kept       bool // it is the last good one, or is not to be
+	lastGood   bool // it is kept as the last good one, or is not to be
 	trial      *trial
 	trialEnded string // why the last one was not confirmed
 	orders     intent.Orders
@@ -49,14 +49,14 @@ func newSettings(o Options, lp *loop, l loaded, ended string) *settings {
 }
 
 // take makes l the configuration. Every round compares the box with it.
-func (s *settings) take(l loaded) { s.loaded, s.kept = l, l.passing }
+func (s *settings) take(l loaded) { s.loaded, s.lastGood = l, l.passing }
 
 // keep has the configuration kept as the last good one: it was applied without an error.
 func (s *settings) keep() {
-	if s.kept {
+	if s.lastGood {
 		return
 	}
-	s.kept = true
+	s.lastGood = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.loaded

@@ -108,7 +108,7 @@ func (d *Daemon) confirm(ctx context.Context, t *trial) error {
 	return d.loop.do(ctx, func() error {
 		s := d.settings
 		s.trial = nil
-		s.loaded.file, s.loaded.passing, s.kept = active, false, false
+		s.loaded.file, s.loaded.passing, s.lastGood = active, false, false
 		d.round() // It is kept as the last good one.
 		return nil
 	})
