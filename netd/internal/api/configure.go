@@ -70,11 +70,11 @@ func configure(g Gateway) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var c Change
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&c); err != nil {
-			answer(w, nil, badRequest{fmt.Errorf("read the request: %w", err)})
+			respond(w, nil, badRequest{fmt.Errorf("read the request: %w", err)})
 			return
 		}
 		done, err := g.Configure(r.Context(), c)
-		answer(w, done, err)
+		respond(w, done, err)
 	}
 }
 

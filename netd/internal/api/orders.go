@@ -33,10 +33,10 @@ func order(g Gateway) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var o Order
 		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&o); err != nil {
-			answer(w, nil, badRequest{fmt.Errorf("read the request: %w", err)})
+			respond(w, nil, badRequest{fmt.Errorf("read the request: %w", err)})
 			return
 		}
-		answer(w, struct{}{}, g.Order(r.Context(), o))
+		respond(w, struct{}{}, g.Order(r.Context(), o))
 	}
 }
 

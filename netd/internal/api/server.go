@@ -103,36 +103,36 @@ func handler(g Gateway, metrics http.Handler) http.Handler {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			after, err := revision(r)
 			if err != nil {
-				answer(w, nil, badRequest{err})
+				respond(w, nil, badRequest{err})
 				return
 			}
 			ctx, cancel := context.WithTimeout(r.Context(), newsTimeout)
 			defer cancel()
-			answer(w, pick(g.View(ctx, after)), nil)
+			respond(w, pick(g.View(ctx, after)), nil)
 		})
 	}
 	view("GET /v1/status", func(v View) any { return v.Status })
-	mux.HandleFunc("GET /v1/peers", func(w http.ResponseWriter, r *http.Request) { answer(w, g.Peers(r.Context()), nil) })
+	mux.HandleFunc("GET /v1/peers", func(w http.ResponseWriter, r *http.Request) { respond(w, g.Peers(r.Context()), nil) })
 	mux.Handle("GET /metrics", metrics)
 	view("GET /v1/routes", func(v View) any { return v.Routes() })
 	view("GET /v1/pods", func(v View) any { return v.Pods })
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
 		p, err := ParseQuery(r.URL.Query().Get("prefix"))
 		if err != nil {
-			answer(w, nil, badRequest{err})
+			respond(w, nil, badRequest{err})
 			return
 		}
 		e, err := g.Explain(r.Context(), p)
-		answer(w, e, err)
+		respond(w, e, err)
 	})
 	mux.HandleFunc("POST /v1/configuration", configure(g))
 	mux.HandleFunc("POST /v1/orders", order(g))
 	mux.HandleFunc("PUT /v1/pods/{name}", func(w http.ResponseWriter, r *http.Request) {
 		p, err := g.AddPod(r.Context(), r.PathValue("name"))
-		answer(w, p, err)
+		respond(w, p, err)
 	})
 	mux.HandleFunc("DELETE /v1/pods/{name}", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, struct{}{}, g.RemovePod(r.Context(), r.PathValue("name")))
+		respond(w, struct{}{}, g.RemovePod(r.Context(), r.PathValue("name")))
 	})
 	return mux
 }
@@ -165,7 +165,7 @@ func ParseQuery(s string) (netip.Prefix, error) {
 // badRequest is an error of the caller's.
 type badRequest struct{ error }
 
-func answer(w http.ResponseWriter, v any, err error) {
+func respond(w http.ResponseWriter, v any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
 		code := http.StatusInternalServerError

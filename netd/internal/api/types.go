@@ -110,9 +110,9 @@ type Session struct {
 	Local    netip.Addr `json:"local"`
 	RouterID netip.Addr `json:"router_id"`
 	// HoldTime and Keepalive in seconds.
-	HoldTime  int      `json:"hold_time"`
-	Keepalive int      `json:"keepalive"`
-	Families  []Family `json:"families"`
+	HoldTime  int           `json:"hold_time"`
+	Keepalive int           `json:"keepalive"`
+	Families  []FamilyCount `json:"families"`
 	// Capabilities of the peer.
 	Capabilities []string `json:"capabilities"`
 	// MessagesIn and MessagesOut count BGP messages.
@@ -120,8 +120,8 @@ type Session struct {
 	MessagesOut uint64 `json:"messages_out"`
 }
 
-// Family counts the prefixes of one address family in a session.
-type Family struct {
+// FamilyCount counts the prefixes of one address family in a session.
+type FamilyCount struct {
 	Family   string `json:"family"`
 	Received uint64 `json:"received"`
 	Accepted uint64 `json:"accepted"`

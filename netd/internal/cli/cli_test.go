@@ -55,7 +55,7 @@ func (gateway) View(context.Context, uint64) api.View {
 				Options: []string{"hold time 9s, keepalive 3s, connect retry 5s", "GTSM"},
 				Session: &api.Session{
 					Local: ip("10.0.1.11"), RouterID: ip("10.0.1.1"), HoldTime: 9, Keepalive: 3, MessagesIn: 7, MessagesOut: 5,
-					Families:     []api.Family{{Family: "ipv4 unicast", Received: 12, Accepted: 2, Sent: 1}},
+					Families:     []api.FamilyCount{{Family: "ipv4 unicast", Received: 12, Accepted: 2, Sent: 1}},
 					Capabilities: []string{"ipv4 unicast", "graceful restart 120s"},
 				},
 			},

@@ -63,9 +63,9 @@ func apiSession(d bgp.Detail) *api.Session {
 		Capabilities: d.Capabilities, MessagesIn: d.MessagesIn, MessagesOut: d.MessagesOut,
 	}
 	for _, f := range d.Families {
-		s.Families = append(s.Families, api.Family(f))
+		s.Families = append(s.Families, api.FamilyCount(f))
 	}
-	slices.SortFunc(s.Families, func(a, b api.Family) int { return cmp.Compare(a.Family, b.Family) })
+	slices.SortFunc(s.Families, func(a, b api.FamilyCount) int { return cmp.Compare(a.Family, b.Family) })
 	return s
 }
 
