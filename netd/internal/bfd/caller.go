@@ -18,29 +18,29 @@ type caller struct {
 	beats      bool               // it wants to hear beats; serve's
 }
 
-func newCaller(ctx context.Context, conn net.Conn, m *Monitor, orders chan<- heard) *caller {
+func newCaller(ctx context.Context, conn net.Conn, m *Monitor, requests chan<- heard) *caller {
 	ctx, stop := context.WithCancel(ctx)
 	c := &caller{conn: conn, leave: stop, news: wake.New(), beat: wake.New()}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
 	c.news.Send()
-	go c.listen(ctx, orders)
+	go c.listen(ctx, requests)
 	go c.tell(ctx, m)
 	return c
 }
 
-// listen passes the agent's orders on until it is gone.
-func (c *caller) listen(ctx context.Context, orders chan<- heard) {
+// listen passes the agent's requests on until it is gone.
+func (c *caller) listen(ctx context.Context, requests chan<- heard) {
 	for in := json.NewDecoder(c.conn); ; {
-		h := heard{from: c, order: new(order)}
-		if err := in.Decode(h.order); err != nil {
-			h.order = nil
+		h := heard{from: c, request: new(request)}
+		if err := in.Decode(h.request); err != nil {
+			h.request = nil
 		}
 		select {
-		case orders <- h:
+		case requests <- h:
 		case <-ctx.Done():
 			return
 		}
-		if h.order == nil {
+		if h.request == nil {
 			return
 		}
 	}

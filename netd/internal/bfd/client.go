@@ -44,7 +44,7 @@ type Client struct {
 	found   *line       // to an earlier agent's process, until Run takes it
 
 	mu       sync.Mutex // guards what follows
-	wanted   *order     // nil before the first Set
+	wanted   *request   // nil before the first Set
 	statuses []Status
 	problem  error
 }
@@ -84,7 +84,7 @@ type Wanted struct {
 // Set says which sessions there are to be, all of them. Those that stay the same are not
 // touched; changed timers are negotiated. Without any the process ends.
 func (c *Client) Set(w Wanted) {
-	next := &order{Sessions: slices.Clone(w.Sessions), Linger: w.Linger, End: len(w.Sessions) == 0 && !w.Stay, Beat: true}
+	next := &request{Sessions: slices.Clone(w.Sessions), Linger: w.Linger, End: len(w.Sessions) == 0 && !w.Stay, Beat: true}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.wanted != nil && slices.Equal(next.Sessions, c.wanted.Sessions) && next.Linger == c.wanted.Linger && next.End == c.wanted.End {
@@ -135,8 +135,8 @@ func (c *Client) lose(err error) {
 	c.changed.Send()
 }
 
-// order is what the process is to be told; nil if that is not known yet.
-func (c *Client) order() *order {
+// request is what the process is to be told; nil if that is not known yet.
+func (c *Client) request() *request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.wanted
@@ -146,14 +146,14 @@ func (c *Client) order() *order {
 // process goes on: Leave ends it.
 func (c *Client) Run(ctx context.Context) error {
 	if c.found == nil {
-		if l, r, err := answer(c.opts.Socket); err == nil {
+		if l, r, err := reach(c.opts.Socket); err == nil {
 			c.take(r)
 			c.found = l
 		}
 	}
 	pause := firstPause
 	for ctx.Err() == nil {
-		if o := c.order(); c.found == nil && (o == nil || o.End) {
+		if o := c.request(); c.found == nil && (o == nil || o.End) {
 			if o != nil {
 				c.take(report{})
 			}
@@ -187,7 +187,7 @@ func (c *Client) Run(ctx context.Context) error {
 
 // Leave ends the process, which tells the peers that this is meant, and waits for it.
 func (c *Client) Leave() {
-	if l, _, err := answer(c.opts.Socket); err == nil {
+	if l, _, err := reach(c.opts.Socket); err == nil {
 		l.end()
 	}
 }
@@ -219,9 +219,9 @@ func (c *Client) live(ctx context.Context) error {
 	}()
 	watched := false
 	for {
-		o := c.order()
+		o := c.request()
 		if o != nil && l.beats && !watched {
-			watched = true // The order that follows asks for beats.
+			watched = true // The request that follows asks for beats.
 			go l.watch(hearing, &dog, lost)
 		}
 		if o != nil && o.End {
@@ -269,10 +269,10 @@ func (c *Client) blame(l *line, hearing context.Context, err error) error {
 	return errors.Join(err, c.lastWords())
 }
 
-// connect finds the process, or starts one. What a new one says before it has its order
+// connect finds the process, or starts one. What a new one says before it has its request
 // is nothing new.
 func (c *Client) connect(ctx context.Context) (*line, error) {
-	l, r, err := answer(c.opts.Socket)
+	l, r, err := reach(c.opts.Socket)
 	if err != nil {
 		return c.start(ctx)
 	}

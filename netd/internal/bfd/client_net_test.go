@@ -214,7 +214,7 @@ func TestStranger(t *testing.T) {
 			n, errRead := conn.Read(b)
 			heard <- fmt.Sprint(string(b[:n]), err, errRead)
 		}()
-		if _, _, err := answer(socket); !errors.Is(err, errMute) {
+		if _, _, err := reach(socket); !errors.Is(err, errMute) {
 			t.Errorf("%v", err)
 		}
 		if said := <-heard; !strings.Contains(said, `"End":true`) {

@@ -65,7 +65,7 @@ func (l *line) readFirst() (report, error) {
 	return r, err
 }
 
-func (l *line) say(o order) error {
+func (l *line) say(o request) error {
 	err := l.SetWriteDeadline(time.Now().Add(answerTimeout))
 	if err == nil {
 		err = json.NewEncoder(l).Encode(o)
@@ -79,7 +79,7 @@ func (l *line) say(o order) error {
 // end tells the process to end, and kills it if it does not.
 func (l *line) end() {
 	defer func() { _ = l.Close() }()
-	if l.say(order{End: true}) == nil && l.SetReadDeadline(time.Now().Add(answerTimeout)) == nil {
+	if l.say(request{End: true}) == nil && l.SetReadDeadline(time.Now().Add(answerTimeout)) == nil {
 		if _, err := io.Copy(io.Discard, l); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
@@ -112,9 +112,9 @@ func (l *line) watch(ctx context.Context, dog *watchdog.Dog, late func(error)) {
 // errMute is a process that can not be talked to.
 var errMute = errors.New("the BFD process does not answer, or in another protocol")
 
-// answer connects to a process and takes its first report. One that can not be
+// reach connects to a process and takes its first report. One that can not be
 // talked to is ended; that may take a while.
-func answer(socket string) (*line, report, error) {
+func reach(socket string) (*line, report, error) {
 	l, err := call(socket)
 	if err != nil {
 		return nil, report{}, err
@@ -154,7 +154,7 @@ func (c *Client) start(ctx context.Context) (*line, error) {
 	}
 	deadline := time.After(answerTimeout)
 	for {
-		l, _, err := answer(c.opts.Socket)
+		l, _, err := reach(c.opts.Socket)
 		if err == nil {
 			return l, nil
 		}

@@ -19,8 +19,8 @@ import (
 // its absence, what was so before it: the version stays.
 const protocol = 1
 
-// order is what the agent says: all that is wanted.
-type order struct {
+// request is what the agent says: all that is wanted.
+type request struct {
 	Sessions []Session
 	// Linger is how long the sessions go on without an agent.
 	Linger time.Duration
@@ -57,10 +57,10 @@ type server struct {
 	rounds  uint64 // the monitor's, at the last beat
 }
 
-// heard is an order and whose it is; without one the agent is gone.
+// heard is a request and whose it is; without one the agent is gone.
 type heard struct {
-	from  *caller
-	order *order
+	from    *caller
+	request *request
 }
 
 // Serve runs sessions for the agent that connects to the socket, and goes on without
@@ -100,7 +100,7 @@ func Serve(ctx context.Context, socket string) error {
 // serve waits for nothing but its channels: neither an agent that does not read nor
 // one that does not write keeps the next one out.
 func (s *server) serve(ctx context.Context, l net.Listener) error {
-	agents, orders := make(chan net.Conn), make(chan heard)
+	agents, requests := make(chan net.Conn), make(chan heard)
 	go welcome(ctx, l, agents)
 	alone := time.NewTimer(s.linger)
 	beat := time.NewTicker(beatInterval)
@@ -114,18 +114,18 @@ func (s *server) serve(ctx context.Context, l net.Listener) error {
 		case conn := <-agents:
 			s.drop()
 			alone.Stop()
-			s.agent = newCaller(context.WithoutCancel(ctx), conn, s.monitor, orders)
-		case h := <-orders:
+			s.agent = newCaller(context.WithoutCancel(ctx), conn, s.monitor, requests)
+		case h := <-requests:
 			switch {
 			case h.from != s.agent:
-			case h.order == nil:
+			case h.request == nil:
 				s.drop()
 				alone.Reset(s.linger)
-			case h.order.End:
+			case h.request.End:
 				return nil
 			default:
-				s.linger, s.agent.beats = h.order.Linger, h.order.Beat
-				s.monitor.Set(h.order.Sessions)
+				s.linger, s.agent.beats = h.request.Linger, h.request.Beat
+				s.monitor.Set(h.request.Sessions)
 			}
 		case <-s.monitor.Changed():
 			if s.agent != nil {

@@ -226,7 +226,7 @@ func TestMuteAgent(t *testing.T) {
 		if _, err := mute.Read(make([]byte, 1)); err != nil { // The rest is more than the socket holds.
 			t.Fatal(err)
 		}
-		l, r, err := answer(socket)
+		l, r, err := reach(socket)
 		if err != nil || len(r.Statuses) != len(many) {
 			t.Fatalf("the next agent hears of %d sessions: %v", len(r.Statuses), err)
 		}
