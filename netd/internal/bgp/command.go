@@ -146,7 +146,7 @@ func (c *commander) resetPeers(ctx context.Context) {
 }
 
 // resetAgain asks once more, unless that life is over.
-func (c *commander) resetAgain(o resetOrder) {
+func (c *commander) resetAgain(o resetRequest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.Speaker.life == c.life {
@@ -156,7 +156,7 @@ func (c *commander) resetAgain(o resetOrder) {
 }
 
 // reset ends a session that is Established.
-func (l *life) reset(ctx context.Context, o resetOrder) error {
+func (l *life) reset(ctx context.Context, o resetRequest) error {
 	// The peer may have ended the session for the same reason at the same moment.
 	established := false
 	err := receive(func() (grpc.ServerStreamingClient[api.ListPeerResponse], error) {

@@ -47,9 +47,9 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0xff, 0xff, 0xff, 0xff, 0xf})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var r wire.Reader
-		_ = r.Read(b, func(told wire.Told) {
-			if learned(told.Reports, func(netip.Addr) string { return "tor1" }); !told.Prefix.IsValid() {
-				t.Errorf("prefix %s", told.Prefix)
+		_ = r.Read(b, func(e wire.Entry) {
+			if learned(e.Paths, func(netip.Addr) string { return "tor1" }); !e.Prefix.IsValid() {
+				t.Errorf("prefix %s", e.Prefix)
 			}
 		})
 	})

@@ -22,13 +22,13 @@ func admits(pools []netip.Prefix, prefix netip.Prefix) rib.Rule {
 // learned turns what is told of a prefix into paths, in BGP's order; those that are no
 // peer's, or lead nowhere, are left out. name is a peer's name; one that is our own, or
 // of a session that is not configured any more, has none.
-func learned(told []*wire.Report, name func(netip.Addr) string) []rib.Path {
-	told = slices.DeleteFunc(slices.Clone(told), func(r *wire.Report) bool { return name(r.From) == "" || !r.NextHop.IsValid() })
+func learned(told []*wire.Path, name func(netip.Addr) string) []rib.Path {
+	told = slices.DeleteFunc(slices.Clone(told), func(r *wire.Path) bool { return name(r.From) == "" || !r.NextHop.IsValid() })
 	paths := make([]rib.Path, 0, len(told))
 	equals := 0 // which of told is the first of the last one's rank
 	for i, r := range told {
 		path := rib.Path{Peer: name(r.From), Rank: i, Stale: r.Stale, NextHop: r.NextHop, ASPath: r.ASPath}
-		if i > 0 && !slices.ContainsFunc(told[equals:i], func(o *wire.Report) bool { return !r.As(o.Merit) }) {
+		if i > 0 && !slices.ContainsFunc(told[equals:i], func(o *wire.Path) bool { return !r.As(o.Merit) }) {
 			path.Rank = paths[i-1].Rank
 		} else {
 			equals = i

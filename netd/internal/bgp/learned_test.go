@@ -51,8 +51,8 @@ func mpReach(hop string, linkLocal ...string) bgp.PathAttributeInterface {
 // relayed is what the agent understands of what the speaker says about paths.
 func relayed(prefix netip.Prefix, paths []*apiutil.Path, names map[netip.Addr]string) (list []rib.Path, err error) {
 	var r wire.Reader
-	err = r.Read(answerOf(map[netip.Prefix][]*apiutil.Path{prefix: paths}), func(told wire.Told) {
-		list = append(list, learned(told.Reports, func(a netip.Addr) string { return names[a] })...)
+	err = r.Read(answerOf(map[netip.Prefix][]*apiutil.Path{prefix: paths}), func(e wire.Entry) {
+		list = append(list, learned(e.Paths, func(a netip.Addr) string { return names[a] })...)
 	})
 	return list, err
 }
@@ -64,11 +64,11 @@ func answerOf(table map[netip.Prefix][]*apiutil.Path) (octets []byte) {
 		return nil
 	})
 	for prefix, paths := range table {
-		var reports []wire.Report
+		var told []wire.Path
 		for _, p := range paths {
-			reports = append(reports, gobgp.Report(p))
+			told = append(told, gobgp.WirePath(p))
 		}
-		w.Prefix(prefix, reports...)
+		w.Prefix(prefix, told...)
 	}
 	_ = w.Flush() // It can not fail here.
 	return octets

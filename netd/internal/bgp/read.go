@@ -231,18 +231,18 @@ func (r *reader) list(ctx context.Context, c Config, q wire.Question, each func(
 	}
 	lists := map[string]*rib.Paths{} // of this answer
 	var key []byte
-	err := wire.Ask(ctx, r.life.conn, q, func(told wire.Told) {
-		rule := admits(c.Pools, told.Prefix)
-		key = append(append(key[:0], rule...), told.List...)
+	err := wire.Ask(ctx, r.life.conn, q, func(e wire.Entry) {
+		rule := admits(c.Pools, e.Prefix)
+		key = append(append(key[:0], rule...), e.List...)
 		paths, known := lists[string(key)]
 		if !known {
-			if list := learned(told.Reports, name); len(list) > 0 {
+			if list := learned(e.Paths, name); len(list) > 0 {
 				paths = r.interned.one(rib.Paths{Rule: rule, List: list})
 			}
 			lists[string(key)] = paths
 		}
 		if paths != nil {
-			each(rib.Entry{Prefix: told.Prefix, Paths: paths})
+			each(rib.Entry{Prefix: e.Prefix, Paths: paths})
 		}
 	})
 	if err != nil {

@@ -54,7 +54,7 @@ type Speaker struct {
 	mu         sync.Mutex // guards what follows; it is never held over a call
 	wanted     Wanted
 	revision   int // of wanted
-	resets     []resetOrder
+	resets     []resetRequest
 	life       *life // nil while there is no process that has been told what to do
 	gathered   gathered
 	restarting bool
@@ -63,8 +63,8 @@ type Speaker struct {
 	process    Process
 }
 
-// resetOrder asks for the end of a session.
-type resetOrder struct {
+// resetRequest asks for the end of a session.
+type resetRequest struct {
 	peer   netip.Addr
 	reason string
 	at     time.Time
@@ -116,7 +116,7 @@ func (s *Speaker) Reset(peer netip.Addr, reason string) {
 	}
 	now := time.Now()
 	s.losses[peer.String()], s.resetAt[peer.String()] = reason, now
-	s.resets = append(slices.DeleteFunc(s.resets, func(o resetOrder) bool { return o.peer == peer }), resetOrder{peer, reason, now})
+	s.resets = append(slices.DeleteFunc(s.resets, func(o resetRequest) bool { return o.peer == peer }), resetRequest{peer, reason, now})
 	s.poke()
 }
 

@@ -26,17 +26,17 @@ func answer(stream grpc.ServerStream, s *server.BgpServer) error {
 	for _, p := range q.Prefixes {
 		request.Prefixes = append(request.Prefixes, &apiutil.LookupPrefix{Prefix: p.String()})
 	}
-	var reports []wire.Report
+	var told []wire.Path
 	err = s.ListPath(request, func(nlri bgp.NLRI, paths []*apiutil.Path) {
 		prefix, ok := nlri.(*bgp.IPAddrPrefix)
 		if !ok {
 			return
 		}
-		reports = reports[:0]
+		told = told[:0]
 		for _, p := range paths {
-			reports = append(reports, gobgp.Report(p))
+			told = append(told, gobgp.WirePath(p))
 		}
-		w.Prefix(prefix.Prefix, reports...)
+		w.Prefix(prefix.Prefix, told...)
 	})
 	if err != nil {
 		return status.Error(codes.Aborted, err.Error())

@@ -14,9 +14,9 @@ import (
 // LLGRStale marks what its neighbour keeps long after its session has ended (RFC 9494).
 const LLGRStale = 0xffff0006
 
-// Report is what the agent is told of a path.
-func Report(p *apiutil.Path) wire.Report {
-	r := wire.Report{From: p.PeerAddress, Merit: wire.Merit{LocalPref: 100, External: p.IsFromExternal, Stale: p.Stale}}
+// WirePath is what the agent is told of a path.
+func WirePath(p *apiutil.Path) wire.Path {
+	r := wire.Path{From: p.PeerAddress, Merit: wire.Merit{LocalPref: 100, External: p.IsFromExternal, Stale: p.Stale}}
 	var hops []netip.Addr
 	for _, a := range p.Attrs {
 		switch a := a.(type) {
@@ -43,7 +43,7 @@ func Report(p *apiutil.Path) wire.Report {
 }
 
 // follow takes in the AS path.
-func follow(r *wire.Report, path *bgp.PathAttributeAsPath) {
+func follow(r *wire.Path, path *bgp.PathAttributeAsPath) {
 	for i, segment := range path.Value {
 		numbers := segment.GetAS()
 		r.ASPath = append(r.ASPath, numbers...)

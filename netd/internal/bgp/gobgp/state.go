@@ -50,7 +50,7 @@ func (c Config) PeerState(p *api.Peer, originated []Origin) (PeerState, bool) {
 	s.Reason = DisconnectReason(p.GetState())
 	s.Graceful = s.Established() && restartsGracefully(p)
 	s.Stale = !s.Established() && p.GetGracefulRestart().GetPeerRestarting()
-	s.count(p, session, told(c.FilterPeer(Configured(name, in), session), session, originated))
+	s.count(p, session, advertised(c.FilterPeer(Configured(name, in), session), session, originated))
 	return s, true
 }
 
@@ -88,8 +88,8 @@ func Configured(name, in string) string {
 	return name
 }
 
-// told is what of ours the peer's filters let through.
-func told(p filter.Peer, s Session, originated []Origin) []netip.Prefix {
+// advertised is what of ours the peer's filters let through.
+func advertised(p filter.Peer, s Session, originated []Origin) []netip.Prefix {
 	steps := filter.Export(p, s.Export)
 	var list []netip.Prefix
 	for _, o := range originated {

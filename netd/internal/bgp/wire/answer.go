@@ -23,14 +23,13 @@ import (
 // A question is 4 or 6, for the family, and then prefixes; without any it asks for all.
 // An answer is a stream of chunks of records, none of which is in two chunks:
 //
-//	report   what many paths have in common; numbered from 0 in the order of telling
-//	prefix   a prefix, how many paths it has, and the numbers of their reports, in
-//	         BGP's order
+//	path     what many paths have in common; numbered from 0 in the order of telling
+//	prefix   a prefix, how many paths it has, and their numbers, in BGP's order
 //
 // Addresses and prefixes are as encoding.BinaryMarshaler has them, after their length;
 // numbers are varints.
 const (
-	recordReport = 1
+	recordPath   = 1
 	recordPrefix = 2
 	// chunkSize is when a chunk is sent.
 	chunkSize = 32 << 10
@@ -82,9 +81,9 @@ func (m Merit) As(o Merit) bool {
 	return m == o
 }
 
-// Report is what the speaker's process tells of a path: all but the prefix, which it
+// Path is what the speaker's process tells of a path: all but the prefix, which it
 // shares with many.
-type Report struct {
+type Path struct {
 	From, NextHop netip.Addr
 	ASPath        []uint32
 	Merit
@@ -94,7 +93,7 @@ type Report struct {
 type Writer struct {
 	send    func(chunk []byte) error
 	chunk   []byte
-	numbers map[string]int // of the reports that were told
+	numbers map[string]int // of the paths that were told
 	scratch []byte
 	list    []int
 	err     error
@@ -115,7 +114,7 @@ func (w *Writer) Flush() error {
 }
 
 // Prefix tells the paths of one prefix, in BGP's order.
-func (w *Writer) Prefix(p netip.Prefix, paths ...Report) {
+func (w *Writer) Prefix(p netip.Prefix, paths ...Path) {
 	w.list = w.list[:0]
 	for _, path := range paths {
 		w.scratch = path.append(w.scratch[:0])
@@ -123,7 +122,7 @@ func (w *Writer) Prefix(p netip.Prefix, paths ...Report) {
 		if !told {
 			number = len(w.numbers)
 			w.numbers[string(w.scratch)] = number
-			w.chunk = append(append(w.chunk, recordReport), w.scratch...)
+			w.chunk = append(append(w.chunk, recordPath), w.scratch...)
 		}
 		w.list = append(w.list, number)
 	}
@@ -137,7 +136,7 @@ func (w *Writer) Prefix(p netip.Prefix, paths ...Report) {
 	}
 }
 
-func (r Report) append(b []byte) []byte {
+func (r Path) append(b []byte) []byte {
 	b = appendValue(appendValue(b, r.From), r.NextHop)
 	for _, n := range []uint32{r.LocalPref, r.Hops, r.Origin, flag(r.External), flag(r.Stale), r.MED, r.NeighbourAS, uint32(len(r.ASPath))} {
 		b = binary.AppendUvarint(b, uint64(n))
@@ -164,29 +163,29 @@ func appendValue[T encoding.BinaryAppender](b []byte, value T) []byte {
 	return b
 }
 
-// Told is what an answer has of one prefix. It is valid until the next one is read.
-type Told struct {
-	Prefix  netip.Prefix
-	Reports []*Report // equal ones are one in all of an answer
-	// List is the same for prefixes of one answer that have the same reports in the
+// Entry is what an answer has of one prefix. It is valid until the next one is read.
+type Entry struct {
+	Prefix netip.Prefix
+	Paths  []*Path // equal ones are one in all of an answer
+	// List is the same for prefixes of one answer that have the same paths in the
 	// same order, and for no others.
 	List []byte
 }
 
 // Reader understands an answer.
 type Reader struct {
-	reports []*Report
-	list    []*Report
+	paths []*Path
+	list  []*Path
 }
 
 // Read gives each prefix of a chunk.
-func (r *Reader) Read(chunk []byte, each func(Told)) error {
+func (r *Reader) Read(chunk []byte, each func(Entry)) error {
 	o := cursor{rest: chunk}
 	for len(o.rest) > 0 && o.err == nil {
 		switch o.number() {
-		case recordReport:
-			report := o.report()
-			r.reports = append(r.reports, &report)
+		case recordPath:
+			path := o.path()
+			r.paths = append(r.paths, &path)
 		case recordPrefix:
 			if told := r.prefix(&o); o.err == nil && told.Prefix.IsValid() {
 				each(told)
@@ -198,20 +197,20 @@ func (r *Reader) Read(chunk []byte, each func(Told)) error {
 	return o.err
 }
 
-func (r *Reader) prefix(o *cursor) (told Told) {
-	o.value(&told.Prefix)
+func (r *Reader) prefix(o *cursor) (e Entry) {
+	o.value(&e.Prefix)
 	begin := o.rest
 	r.list = r.list[:0]
 	for n := o.number(); n > 0 && o.err == nil; n-- {
 		number := o.number()
-		if number >= uint64(len(r.reports)) {
+		if number >= uint64(len(r.paths)) {
 			o.fail()
-			return told
+			return e
 		}
-		r.list = append(r.list, r.reports[number])
+		r.list = append(r.list, r.paths[number])
 	}
-	told.Reports, told.List = r.list, begin[:len(begin)-len(o.rest)]
-	return told
+	e.Paths, e.List = r.list, begin[:len(begin)-len(o.rest)]
+	return e
 }
 
 // cursor reads octets from the front. After an error there are none left.
@@ -243,7 +242,7 @@ func (o *cursor) value(v encoding.BinaryUnmarshaler) {
 	o.rest = o.rest[n:]
 }
 
-func (o *cursor) report() (r Report) {
+func (o *cursor) path() (r Path) {
 	o.value(&r.From)
 	o.value(&r.NextHop)
 	var external, stale, length uint32
@@ -265,7 +264,7 @@ func (o *cursor) report() (r Report) {
 }
 
 // Ask asks the speaker's process, and gives each prefix of its answer.
-func Ask(ctx context.Context, conn grpc.ClientConnInterface, q Question, each func(Told)) error {
+func Ask(ctx context.Context, conn grpc.ClientConnInterface, q Question, each func(Entry)) error {
 	ctx, cancel := context.WithCancel(AsAgent(ctx))
 	defer cancel()
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, api.GoBgpService_ListPath_FullMethodName)
