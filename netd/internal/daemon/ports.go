@@ -11,9 +11,12 @@ import (
 	"netd/netd/config"
 )
 
+// ports are the board's sockets: where they are, and what is printed beside them.
+type ports []config.Port
+
 // loadPorts reads what the board's sockets are called. A machine that no image
 // was built for has no such file.
-func (o Options) loadPorts() []config.Port {
+func (o Options) loadPorts() ports {
 	if _, err := os.Stat(o.BoardFile); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

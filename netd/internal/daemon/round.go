@@ -108,8 +108,10 @@ func (d *Daemon) applyRoutes() error {
 
 // program plans the routes from what is known now and puts them into the kernel.
 func (d *Daemon) program() (route.Result, error) {
+	lost := d.lost()
 	return d.routes.apply(d.want, surroundings{
-		uplinks: d.uplinks.states, tunnels: d.tunnels, pods: d.pods.routes(), lost: d.lost(), hold: d.holding(),
+		uplinks: d.uplinks.states, tunnels: d.tunnels.routes(), pods: d.pods.routes(),
+		lost: lost, dead: d.tunnels.ends(lost), hold: d.holding(),
 	})
 }
 

@@ -41,10 +41,12 @@ type routes struct {
 // surroundings are what the plan looks at beside the intent.
 type surroundings struct {
 	uplinks []link.State
-	tunnels *tunnels
+	tunnels []route.Tunnel
 	pods    []route.LocalPod
 	lost    []route.Lost
-	hold    bool
+	// dead are the addresses of what is lost, as routes write them.
+	dead []netip.Addr
+	hold bool
 }
 
 // learn takes in what peers have told.
@@ -59,7 +61,7 @@ func (r *routes) apply(want intent.Intent, s surroundings) (route.Result, error)
 	f := route.Facts{
 		Pools: want.Routes.Pools, Blocks: want.Pods.Blocks, Announced: want.Routes.Rest, Pods: s.pods,
 		Gateways: want.Routes.Gateways, Ranges: want.Routes.Ranges, Peers: want.Routes.Peers, Down: s.lost,
-		Source: want.Source, Source6: want.Source6, Tunnels: s.tunnels.routes(),
+		Source: want.Source, Source6: want.Source6, Tunnels: s.tunnels,
 	}
 	for _, u := range s.uplinks {
 		for _, a := range []netip.Addr{u.Router, u.Router6} {
@@ -72,11 +74,7 @@ func (r *routes) apply(want intent.Intent, s surroundings) (route.Result, error)
 	if f.Hops, err = r.lookUp(r.table.NextHops(f.Routers), want, s.uplinks, f.Tunnels); err != nil {
 		return route.Result{}, err
 	}
-	dead := make([]netip.Addr, len(s.lost))
-	for i, l := range s.lost {
-		dead[i] = l.Address
-	}
-	r.facts, r.opts = f, route.Options{Hold: s.hold, Lost: s.tunnels.ends(dead)}
+	r.facts, r.opts = f, route.Options{Hold: s.hold, Lost: s.dead}
 	return r.program()
 }
 

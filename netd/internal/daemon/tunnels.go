@@ -60,14 +60,14 @@ func (t *tunnels) routes() []route.Tunnel {
 	return all
 }
 
-// ends are addresses of gateways as routes write them: as they are, and as the tunnels'
-// next hops.
-func (t *tunnels) ends(addresses []netip.Addr) []netip.Addr {
+// ends are the addresses of lost peers as routes write them: as they are, and as the
+// tunnels' next hops.
+func (t *tunnels) ends(lost []route.Lost) []netip.Addr {
 	var all []netip.Addr
-	for _, a := range addresses {
-		all = append(all, a)
+	for _, p := range lost {
+		all = append(all, p.Address)
 		for _, l := range t.links {
-			if key, ok := l.Keys[a]; ok {
+			if key, ok := l.Keys[p.Address]; ok {
 				all = append(all, key)
 			}
 		}

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"netd/netd/config"
 	"netd/netd/internal/intent"
 	"netd/netd/internal/link"
 	"netd/netd/internal/pod"
@@ -27,7 +26,7 @@ type uplinks struct {
 	kernel  *rtnl.Conn
 	start   func(func(context.Context) error) context.CancelFunc
 	loop    *loop
-	ports   []config.Port // of the board
+	ports   ports // of the board
 	radv    *radv.Monitor
 	states  []link.State
 	dark    map[string]time.Time // by uplink without carrier: since when
