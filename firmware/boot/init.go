@@ -1,9 +1,9 @@
 package boot
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strconv"
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netd/netd/layout"
+	"netd/netd/outlet"
 )
 
 const watchdogDev = "/dev/watchdog"
@@ -28,14 +29,23 @@ func Init(netd string) error {
 	if os.Getpid() != 1 {
 		return fmt.Errorf("this process is number %d: init is what the kernel starts", os.Getpid())
 	}
-	in := &initProcess{console: os.Stderr}
+	in := &initProcess{console: outlet.New(os.Stderr, consoleRoom)}
 	in.prepare()
 	how := in.supervise(in.services(netd))
 	in.shutDown(how)
 	select {} // reboot(2) does not return
 }
 
-type initProcess struct{ console io.Writer }
+// initProcess says what it does on a console that may take no octet: a serial line that
+// XOFF has stopped keeps neither the watchdog from being fed nor a daemon from its start.
+type initProcess struct{ console *outlet.Outlet }
+
+const (
+	// consoleRoom is what is kept for such a console, in octets.
+	consoleRoom = 64 << 10
+	// flushTimeout is how long the way down waits for it.
+	flushTimeout = time.Second
+)
 
 func (in *initProcess) say(format string, args ...any) {
 	fmt.Fprintf(in.console, "netd init: "+format+"\r\n", args...)
@@ -49,6 +59,13 @@ func (in *initProcess) check(err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		in.say("%s", line)
 	}
+}
+
+// flush waits until the console has taken all, but for no longer than flushTimeout.
+func (in *initProcess) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	in.console.Flush(ctx)
 }
 
 // prepare is everything before the first daemon.
@@ -231,5 +248,6 @@ func (in *initProcess) shutDown(how int) {
 		unix.LINUX_REBOOT_CMD_HALT: "halted", unix.LINUX_REBOOT_CMD_POWER_OFF: "power off", unix.LINUX_REBOOT_CMD_RESTART: "restart",
 	}
 	in.say("%s", words[how])
+	in.flush()
 	in.check(unix.Reboot(how))
 }

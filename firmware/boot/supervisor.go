@@ -68,7 +68,8 @@ func newService(s Service) *service {
 }
 
 // NewSupervisor takes the services in the order of their start. Their output
-// goes to logDir/NAME.log, and what matters of it to the console.
+// goes to logDir/NAME.log, and what matters of it to the console, which must not wait
+// for its reader.
 func NewSupervisor(services []Service, logDir string, env []string, console io.Writer) *Supervisor {
 	s := &Supervisor{
 		logDir: logDir, env: env, console: console,

@@ -19,6 +19,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,8 +41,20 @@ func main() {
 	os.Exit(1)
 }
 
+// sayTimeout is how long a line waits for a console that takes nothing, such as a serial
+// one that XOFF has stopped: the box comes up without it.
+const sayTimeout = 300 * time.Millisecond
+
 func say(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "netd stage1: "+format+"\n", args...)
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		fmt.Fprintf(os.Stderr, "netd stage1: "+format+"\n", args...)
+	}()
+	select {
+	case <-said:
+	case <-time.After(sayTimeout):
+	}
 }
 
 // steps reports progress where the command line asks for it.
