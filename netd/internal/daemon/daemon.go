@@ -93,7 +93,7 @@ const closeTimeout = 2 * time.Second
 
 // newDaemon puts the parts together; nothing has happened yet.
 func newDaemon(o Options, t *tasks, l loaded, ended string) *Daemon {
-	lp := newLoop()
+	lp := newLoop(o.Log)
 	d := &Daemon{
 		opts: o, loop: lp, tasks: t,
 		settings: newSettings(o, lp, l, ended),
@@ -184,7 +184,7 @@ func (d *Daemon) begin() error {
 }
 
 // guard ends an agent whose loop stands still.
-func (d *Daemon) guard(ctx context.Context) error { return d.loop.guard(ctx, d.opts) }
+func (d *Daemon) guard(ctx context.Context) error { return d.loop.guard(ctx, d.opts.Words, d.opts.End) }
 
 // podNetwork is what the container runtime asks for a pod's network.
 type podNetwork struct{ pods *pods }

@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/netip"
 	"runtime/pprof"
 	"sync"
@@ -43,6 +45,7 @@ type job struct {
 
 // loop is what the one goroutine that decides waits for.
 type loop struct {
+	log    *slog.Logger
 	jobs   chan *job
 	wake   wake.Signal
 	repair *time.Ticker
@@ -57,9 +60,9 @@ type loop struct {
 	gone  []netip.Addr
 }
 
-func newLoop() *loop {
+func newLoop(log *slog.Logger) *loop {
 	return &loop{
-		jobs: make(chan *job), wake: wake.New(), seen: map[rtnl.What]bool{},
+		log: log, jobs: make(chan *job), wake: wake.New(), seen: map[rtnl.What]bool{},
 		repair: time.NewTicker(repairInterval), settle: time.NewTicker(settleInterval),
 	}
 }
@@ -92,12 +95,20 @@ func (l *loop) events() (seen map[rtnl.What]bool, downs []int, gone []netip.Addr
 func (l *loop) enter(step string) {
 	l.step.Store(&step)
 	l.dog.Feed()
+	l.goOn()
 }
 
 // rest notes that it waits for something to do.
 func (l *loop) rest() {
-	l.still.Store(nil)
 	l.dog.Rest()
+	l.goOn()
+}
+
+// goOn ends the problem that it stood still.
+func (l *loop) goOn() {
+	if l.still.Swap(nil) != nil {
+		l.log.Info("the agent goes on")
+	}
 }
 
 // problem is that the loop stands still, empty if it does not.
@@ -109,20 +120,23 @@ func (l *loop) problem() string {
 }
 
 // guard watches the loop, and ends the process if it stands still for good.
-func (l *loop) guard(ctx context.Context, o Options) error {
-	l.dog.Run(ctx, stillTick, stillTold, func(silent time.Duration) {
+func (l *loop) guard(ctx context.Context, words io.Writer, end func()) error {
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	l.dog.Run(watch, stillTick, stillTold, func(silent time.Duration) {
 		step := "the start"
 		if s := l.step.Load(); s != nil {
 			step = *s
 		}
-		words := fmt.Sprintf("the agent has stood still for %s, in %s; after %s it starts anew", silent.Round(time.Second), step, stillEnds)
-		if l.still.Swap(&words) == nil {
-			o.Log.Error("the agent stands still", "step", step, "for", silent.Round(time.Second))
+		told := fmt.Sprintf("the agent has stood still for %s, in %s; after %s it starts anew", silent.Round(time.Second), step, stillEnds)
+		if l.still.Swap(&told) == nil {
+			l.log.Error("the agent stands still", "step", step, "for", silent.Round(time.Second))
 		}
 		if silent >= stillEnds {
-			o.Log.Error("the agent ends because it stands still; routes, pods and BFD go on", "step", step)
-			_ = pprof.Lookup("goroutine").WriteTo(o.Words, 2) // What it does are its last words.
-			o.End()
+			l.log.Error("the agent ends because it stands still; routes, pods and BFD go on", "step", step)
+			_ = pprof.Lookup("goroutine").WriteTo(words, 2) // What it does are its last words.
+			end()
+			stop()
 		}
 	})
 	return ctx.Err()
