@@ -52,7 +52,7 @@ func run(args []string) int {
 		err = runContainerd(ctx, rest)
 	default:
 		err = cli.Run(ctx, cli.Env{
-			Out: os.Stdout, Err: os.Stderr, Version: version, Socket: cli.DefaultSocket(daemon.Socket(layout.RunDir)),
+			Out: os.Stdout, Err: os.Stderr, Version: version, Socket: cli.DefaultSocket(layout.Socket),
 		}, role, rest)
 	}
 	switch {

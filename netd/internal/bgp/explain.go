@@ -25,7 +25,7 @@ type Filtered struct {
 
 // Explain says of all prefixes that cover p what peers have told, and what became of
 // it; and what of ours that covers p or is inside of it peers are told.
-func (s *Speaker) Explain(ctx context.Context, p netip.Prefix) (received, told []Filtered, err error) {
+func (s *Speaker) Explain(ctx context.Context, p netip.Prefix) (received, advertised []Filtered, err error) {
 	l, err := s.alive()
 	if err != nil {
 		return nil, nil, err
@@ -63,16 +63,16 @@ func (s *Speaker) Explain(ctx context.Context, p netip.Prefix) (received, told [
 		for _, o := range sent {
 			if o.Prefix.Overlaps(p) {
 				path := o.Facts(c.FilterPeer(gobgp.Configured(name, in), with))
-				told = append(told, Filtered{Peer: name, Path: path, Outcome: filter.Evaluate(steps.Exports, path)})
+				advertised = append(advertised, Filtered{Peer: name, Path: path, Outcome: filter.Evaluate(steps.Exports, path)})
 			}
 		}
 	}
-	for _, list := range [][]Filtered{received, told} {
+	for _, list := range [][]Filtered{received, advertised} {
 		slices.SortStableFunc(list, func(a, b Filtered) int {
 			return cmp.Or(cmp.Compare(b.Path.Prefix.Bits(), a.Path.Prefix.Bits()), a.Path.Prefix.Addr().Compare(b.Path.Prefix.Addr()), cmp.Compare(a.Peer, b.Peer))
 		})
 	}
-	return received, told, nil
+	return received, advertised, nil
 }
 
 // covering reads what a peer has told of p and all that covers it, as it was before any

@@ -10,8 +10,9 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 )
 
-// Detail is what a person asks about a session now and then. It is no part of a
-// Snapshot: to count what is sent, GoBGP runs the export filters over its table.
+// Detail is what a person asks about a session now and then. It is no part of what
+// is read at each event: to count what is sent, GoBGP runs the export filters over its
+// table.
 type Detail struct {
 	// Local is our end of the connection, RouterID the peer's name for itself; both
 	// invalid without a session, as the rest is empty.
