@@ -12,8 +12,8 @@ import (
 // that have no other. What takes their place is in the kernel as soon as an event says
 // so: from what is known of BGP already, and without a word to or from a peer.
 
-// carriers looks only at that, and tells whether one was lost or has returned. A kernel
-// that can not be read is the next round's to report.
+// carriers looks at the uplinks' carriers alone, and tells whether one was lost or has
+// returned. A kernel that can not be read is the next round's to report.
 func (u *uplinks) carriers() bool {
 	links, err := u.kernel.Links()
 	if err != nil {

@@ -120,10 +120,10 @@ func (j *judge) excusedPeers() []string {
 // returnTime is how long after its return a peer's BGP and BFD may still find together.
 const returnTime = 3 * time.Second
 
-// begins tells whether a peer that was excused is not back yet. Its BFD is for later:
-// FRR's bgpd makes its BFD session anew when BGP is Established, and takes the end of
-// the old one, if that was Up, for a loss of ours; it then ends BGP once more, and what
-// was stale is gone (RFC 4724 section 4.2).
+// begins tells whether an excused peer is still on its way back. Until it is back it has
+// no BFD with us: FRR's bgpd makes its BFD session anew when BGP is Established, and
+// takes the end of the old one, if that was Up, for a loss of ours; it then ends BGP
+// once more, and what was stale is gone (RFC 4724 section 4.2).
 func (j *judge) begins(now time.Time, peer string, b session) bool {
 	return j.losses[peer].ruling == excused && (b.Stale && !b.Established || b.Established && now.Sub(b.Since) < returnTime)
 }

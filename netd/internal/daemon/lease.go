@@ -12,8 +12,8 @@ type leasing struct {
 	stop  context.CancelFunc
 }
 
-// lease starts and stops the tasks that ask for leases: wanted has by what each uplink's
-// link is found.
+// lease starts and stops the tasks that ask for leases. wanted has the uplinks that need
+// one, and by what each one's link is found: for another link the task begins anew.
 func (u *uplinks) lease(wanted map[string]string) {
 	for name, l := range u.leasing {
 		if match, ok := wanted[name]; !ok || match != l.match {

@@ -43,7 +43,8 @@ type job struct {
 	done    chan error
 }
 
-// loop is what the one goroutine that decides waits for.
+// loop has what wakes the one goroutine that decides: jobs, events, timers; and what it
+// does now, for who watches it.
 type loop struct {
 	log    *slog.Logger
 	jobs   chan *job

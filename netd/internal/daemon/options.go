@@ -71,7 +71,8 @@ type loaded struct {
 	missing   error
 	// problem says why an earlier choice was not taken.
 	problem string
-	// passing: not, or not yet, to be kept as the last good one.
+	// passing: it is on trial, or came as a text of no file: it is not, or not yet, to
+	// be kept as the last good one.
 	passing bool
 }
 

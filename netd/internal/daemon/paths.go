@@ -8,8 +8,8 @@ import (
 	"netd/netd/internal/bgp"
 )
 
-// listenBFD takes what BFD has found, and logs what that changes; losses are the judge's. It tells whether other
-// peers are lost than before.
+// listenBFD takes in what BFD has found and logs what changed; which of it is a loss,
+// the judge says. It tells whether other peers are lost than before.
 func (s *sessions) listenBFD() bool {
 	before := s.lostPaths()
 	now, err := s.bfd.Statuses()
@@ -72,7 +72,7 @@ func (s *sessions) returning() map[string]bool {
 	return all
 }
 
-// lostPaths are those whose loss by BFD is one of the path.
+// lostPaths are those that the judge has ruled lost.
 func (s *sessions) lostPaths() []bfd.Status {
 	return slices.DeleteFunc(slices.Clone(s.paths), func(p bfd.Status) bool { return s.judge.of(p) != lost })
 }

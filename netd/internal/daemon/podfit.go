@@ -19,9 +19,9 @@ type fitted struct {
 }
 
 // fit gives the pods that are there what has changed for all of them: the MTU, when the
-// uplinks' does, and an address of a family that has a block now. It is decided here and
-// done beside the loop, by start. The error is that of the last time; repair has it tried
-// again.
+// uplinks' has changed, and an address of a family that has a block now. Whether to is
+// decided here; start does it beside the loop. The error is that of the last time;
+// repair has it tried again.
 func (p *pods) fit(want intent.Pods, start func(func(context.Context) error) context.CancelFunc) error {
 	p.ipam.SetBlocks(want.Blocks)
 	p.mtu = want.MTU

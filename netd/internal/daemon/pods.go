@@ -226,7 +226,7 @@ func (p *pods) handMade() []string {
 	return files
 }
 
-// remember notes that a pod was made by hand, and forget that it is no more.
+// remember notes that a pod was made by hand; forget takes that back.
 func (p *pods) remember(ctx context.Context, name string) error {
 	if err := os.MkdirAll(p.folder, 0o700); err != nil {
 		return err

@@ -152,9 +152,9 @@ func (d *Daemon) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// wait waits until there is something to look at, but not before ready, and does
-// jobs meanwhile: these need no new look at the world. What BFD or a carrier has lost is
-// not for waiting.
+// wait waits until there is something to look at, and at least until ready. Jobs are
+// done meanwhile: they need no new look at the world. What BFD or a carrier has lost is
+// answered at once.
 func (d *Daemon) wait(ctx context.Context, ready time.Time) {
 	var due, settle <-chan time.Time
 	if !d.sessions.settled {
@@ -189,7 +189,8 @@ func (d *Daemon) wait(ctx context.Context, ready time.Time) {
 	}
 }
 
-// serve does the jobs that wait, the routes of their pods together.
+// serve does the jobs that wait, one after the other, and then writes the routes of all
+// their pods to the kernel at once.
 func (d *Daemon) serve(first *job) {
 	d.loop.enter("requests")
 	all := d.loop.waiting(first)

@@ -30,7 +30,7 @@ type settings struct {
 	changing sync.Mutex
 
 	loaded     loaded
-	lastGood   bool // it is kept as the last good one, or is not to be
+	lastGood   bool // loaded is kept as the last good one, or is not to be
 	trial      *trial
 	trialEnded string // why the last one was not confirmed
 	orders     intent.Orders

@@ -37,8 +37,8 @@ type uplinks struct {
 	ways                []netip.Prefix
 }
 
-// look takes in what there is beside the links' own states, for a configuration that
-// asks for this.
+// look takes in what was found beside the links' own states, as far as the configuration
+// needs it: routers, own link-local addresses, ways that lead elsewhere.
 func (u *uplinks) look(want intent.Intent, pods map[string]pod.Pod) error {
 	u.radv.Set(want.Heard)
 	u.routers, u.linkLocals = map[string]netip.Addr{}, map[string]netip.Addr{}

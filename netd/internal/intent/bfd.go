@@ -66,8 +66,9 @@ func (c compiler) appendBFD(sessions []bfd.Session, p config.Peer) []bfd.Session
 	return append(sessions, s)
 }
 
-// isFar tells whether a session is of several hops: between gateways by subnet, with
-// others as BIRD and FRR have it, to whom all iBGP is.
+// isFar tells whether BFD with a peer goes over several hops. To a gateway it does
+// beyond the uplinks' subnets; to others where BIRD and FRR take it so: with multihop,
+// and with all of iBGP.
 func (c compiler) isFar(p config.Peer) bool {
 	if p.Type == config.TypeGateway {
 		return !c.onSubnet(p.Address)

@@ -126,8 +126,8 @@ type Sessions struct {
 	Configured int
 	AS         uint32
 	RouterID   netip.Addr
-	// ToRs are the peers but gateways that have an address, Unheard those that are known by
-	// their link alone and were not heard yet.
+	// ToRs are the peers that are no gateways and have an address; Unheard are those
+	// that are known by their link alone and were not heard yet.
 	ToRs    []Peer
 	Unheard []Peer
 	// About is what a person is told of each, by name; Ranges by the range's.

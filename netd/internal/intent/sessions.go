@@ -104,7 +104,8 @@ func (c compiler) peer(p config.Peer, s bgp.Session) bgp.Peer {
 	}
 }
 
-// session translates; it is false if there is a password that is not known.
+// session is one in bgp's words; false if its password is not known: no session is
+// better than one that anybody can take over.
 func (c compiler) session(s config.Session) (bgp.Session, bool) {
 	password, ok := c.Passwords[s.PasswordFile]
 	return bgp.Session{
