@@ -52,7 +52,7 @@ func silenceAllowed(c Config, agreed time.Duration) time.Duration {
 	return max(allowed, leastSilence)
 }
 
-// pulse is the process's own: from the first beat on there is always another one.
+// pulse is when the process has beaten last. It is watched from the first beat on.
 type pulse struct {
 	watchdog.Dog
 	first wake.Signal

@@ -16,8 +16,8 @@ type changes struct {
 	prefixes map[netip.Prefix]struct{}
 	// suspects: one of the peers may have told too much.
 	suspects bool
-	// announced is how many prefixes a peer has announced, counted is the same when
-	// its prefixes were last counted, and had how many there were.
+	// By peer: announced is how many prefixes it has announced so far. When they were
+	// last counted, counted was announced, and had is how many there were.
 	announced, counted, had map[netip.Addr]uint64
 }
 

@@ -11,7 +11,8 @@ import (
 	"netd/netd/internal/bgp/gobgp"
 )
 
-// Details asks the speaker about all sessions, and waits for it until ctx ends. It reads those of all sessions, by the peer's address.
+// Details asks the speaker about all sessions, and waits for its answer until ctx ends:
+// by the peer's address.
 func (s *Speaker) Details(ctx context.Context) (map[netip.Addr]Detail, error) {
 	l, err := s.alive()
 	if err != nil {

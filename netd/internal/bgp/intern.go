@@ -14,11 +14,11 @@ type interned struct {
 	scratch     []byte
 }
 
-// sparePaths is how many may come, beside twice as many as there were, until those that
-// nobody tells any more are to be forgotten.
+// sparePaths is how many lists there may be beyond twice those of the last whole
+// reading. With more, all is read anew, and what nobody tells any more is forgotten.
 const sparePaths = 10_000
 
-// crowded tells whether that time has come.
+// crowded tells whether there are more.
 func (in *interned) crowded() bool { return len(in.now) > 2*in.whole+sparePaths }
 
 // begin is called before everything is read, end after that.

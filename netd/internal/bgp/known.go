@@ -8,7 +8,7 @@ import (
 	"netd/netd/internal/filter"
 )
 
-// What of a life both who commands and who reads look at.
+// Here is what both who commands a life and who reads it look at.
 
 // sentNow is what the process originates.
 func (l *life) sentNow() []Origin {

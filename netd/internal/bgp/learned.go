@@ -25,7 +25,7 @@ func admits(pools []netip.Prefix, prefix netip.Prefix) rib.Rule {
 func learned(told []*wire.Path, name func(netip.Addr) string) []rib.Path {
 	told = slices.DeleteFunc(slices.Clone(told), func(r *wire.Path) bool { return name(r.From) == "" || !r.NextHop.IsValid() })
 	paths := make([]rib.Path, 0, len(told))
-	equals := 0 // which of told is the first of the last one's rank
+	equals := 0 // the first path that has the rank of the one before
 	for i, r := range told {
 		path := rib.Path{Peer: name(r.From), Rank: i, Stale: r.Stale, NextHop: r.NextHop, ASPath: r.ASPath}
 		if i > 0 && !slices.ContainsFunc(told[equals:i], func(o *wire.Path) bool { return !r.As(o.Merit) }) {

@@ -50,8 +50,8 @@ func (h *hints) watch(ctx context.Context, s *server.BgpServer) error {
 			p := e.Peer.State
 			was := established[p.NeighborAddress]
 			established[p.NeighborAddress] = p.SessionState == bgp.BGP_FSM_ESTABLISHED
-			// A peer's paths become stale, or go, when its session ends and when its
-			// restart time does.
+			// A peer's paths become stale, or go, when its session ends, and again when
+			// its restart time ends.
 			if was && !established[p.NeighborAddress] || gobgp.IsLoss(&api.PeerState{DisconnectReason: p.DisconnectReason}) {
 				h.everything()
 			}

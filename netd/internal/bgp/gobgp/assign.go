@@ -23,7 +23,8 @@ type Filters struct {
 
 func (f *Filters) name(s string) string { return "netd-" + s + f.Generation }
 
-// any is the condition that one of a set's members matches. Equal sets are one.
+// any is the condition that one of a set's members matches. Sets with the same members
+// are made once.
 func (f *Filters) any(s *api.DefinedSet) *api.MatchSet { return f.match(s, api.MatchSet_TYPE_ANY) }
 
 func (f *Filters) match(s *api.DefinedSet, how api.MatchSet_Type) *api.MatchSet {

@@ -55,8 +55,9 @@ func (c Config) neighbor(prefix netip.Prefix, name string, s Session, own []filt
 	return Neighbors{prefix, filter.Import(p, own, c.Pools, s.Import), filter.Export(p, s.Export)}
 }
 
-// clash says why a peer's filters can not be carried out, if so: it has the link-local
-// address of another one, on another link, and GoBGP's conditions have no links.
+// clash says why a peer's filters can not be carried out, empty if they can: it has the
+// link-local address of another one, on another link, and GoBGP's conditions have no
+// links.
 func (c Config) clash(p Peer) string {
 	for _, o := range c.Peers {
 		if o.Name != p.Name && host(o.Address) == host(p.Address) &&
@@ -86,8 +87,8 @@ func (c Config) FilterPeer(name string, s Session) filter.Peer {
 	return p
 }
 
-// reflects tells whether any of our peers is a client (RFC 4456). Who gets what is
-// GoBGP's to know then.
+// reflects tells whether any of our peers is a reflector's client (RFC 4456). Then GoBGP
+// decides who gets what, not the filters.
 func (c Config) reflects() bool {
 	return slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.ReflectorClient }) ||
 		slices.ContainsFunc(c.Ranges, func(r Range) bool { return r.ReflectorClient })

@@ -80,7 +80,7 @@ func (s *PeerState) count(p *api.Peer, session Session, originated []netip.Prefi
 	}
 }
 
-// Configured is the name that filters know a session by: a range's is that of all.
+// Configured is the name that filters know a session by: its own, or its range's.
 func Configured(name, in string) string {
 	if in != "" {
 		return in

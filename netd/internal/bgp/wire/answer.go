@@ -271,7 +271,7 @@ func Ask(ctx context.Context, conn grpc.ClientConnInterface, q Question, each fu
 	if err != nil {
 		return err
 	}
-	// What SendMsg can not send RecvMsg has the reason of.
+	// If SendMsg says no more than EOF, RecvMsg below has the reason.
 	if err := errors.Join(stream.SendMsg(wrapperspb.Bytes(q.octets())), stream.CloseSend()); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
