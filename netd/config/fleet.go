@@ -182,8 +182,8 @@ func (r *reader) checkKnown(f, o *rawFile) {
 	}
 }
 
-// report turns the passes' problems into errors and warnings per pass. A problem
-// that only some of the devices have names them, unless its place does.
+// report turns the passes' problems into errors and warnings per pass. A problem that
+// only some of the devices have names these, unless it stands in a device's own table.
 func report(t *text, own []problem, passes []pass, devices int) (Errors, map[string][]Warning) {
 	labels := map[problem][]string{}
 	for _, p := range passes {

@@ -21,8 +21,8 @@ type want[T any] struct {
 	read func(n *node) (T, *wrong)
 }
 
-// wrong says why a value is not what a key takes, if that is not plain, and
-// which example would fit this value better than the usual one.
+// wrong is a value that its key does not take: why, if that does not show by itself, and
+// eg, an example that fits better than the key's usual one.
 type wrong struct{ why, eg string }
 
 // reader collects the problems of one tree.
@@ -90,9 +90,10 @@ func (t *table) inline(key string) *table {
 	return t.table(key)
 }
 
-// orNone is a table that may be left out as a whole, which is something else than an
-// empty one: n is what the file has, c what there is to write. It returns where its keys
-// go, and a pointer to that which is nil if the table is not there.
+// orNone is a table that may be left out as a whole, which means something else than an
+// empty one. n is what the file has of it, when reading; c is what is to be written,
+// when writing. The keys go to what to points at; there is the same, or nil if the table
+// was left out.
 func orNone[C any](t *table, key string, n *node, c *C) (sub *table, to, there *C) {
 	sub = t.sub(key, n, "")
 	switch {

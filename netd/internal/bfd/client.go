@@ -115,8 +115,8 @@ func (c *Client) take(r report) {
 	c.changed.Send()
 }
 
-// lose says that the sessions are not run, since now. What a process said at its death
-// is too long for that, and logged.
+// lose says of all sessions that from now on nobody runs them. The last words of the
+// process are too long for a status: they are logged.
 func (c *Client) lose(err error) {
 	why := errors.New("the BFD process is lost")
 	if errors.As(err, new(silent)) {

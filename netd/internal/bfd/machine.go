@@ -178,8 +178,8 @@ func (m *machine) enter(s State, d Diag, now time.Time) {
 	}
 }
 
-// tick does what is due: it notices silence, and sends. What arrived until read has
-// been received.
+// tick does what is due: it notices silence, and sends. All that arrived before read was
+// given to receive.
 func (m *machine) tick(now, read time.Time) []packet {
 	if end := m.silentAt(); !end.IsZero() && !read.Before(end) {
 		m.far, m.heard = unheard(), time.Time{}

@@ -23,8 +23,9 @@ import (
 const (
 	// answerTimeout bounds the time until a new process answers, or one ends when told to.
 	answerTimeout = 5 * time.Second
-	// silence is how long a process may say nothing that is asked for its answer or for
-	// beats: four of them. It is looked for every look, and counts in own running time.
+	// silence is how long a process that was asked for its answer, or for beats, may say
+	// nothing: four beats. It is looked for at each look, and only time counts in which
+	// this process ran.
 	silence = time.Second
 	look    = 100 * time.Millisecond
 	// wordsKept is how much of a dead process' last words is logged, in octets.

@@ -60,8 +60,9 @@ func New(blocks []netip.Prefix, store Store) *Allocator {
 	return a
 }
 
-// learn takes over what the store has learnt. What is known here goes before, and the
-// store, which refused it until now, is told.
+// learn takes over what the store has read late. Where both know something of a pod,
+// what is known here counts; the store, which could take nothing until now, is told all
+// of it.
 func (a *Allocator) learn() {
 	pods, last, fresh := a.store.Load()
 	if !fresh {

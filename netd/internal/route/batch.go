@@ -8,9 +8,9 @@ import (
 	"netd/netd/internal/rtnl"
 )
 
-// batch is the planned routes that have one outcome, and the same in their place: all is
-// decided and counted for them together, and only what must be written one by one is
-// looked for again.
+// batch is the planned routes that have one outcome and in whose place the kernel has
+// the same. They are decided and counted together; one by one only those are looked at
+// that must be written so.
 type batch struct {
 	batchKey
 	was, want rtnl.Route // without prefix

@@ -64,8 +64,8 @@ func (a *Decisions) at(p netip.Prefix) iter.Seq[Decision] {
 	}
 }
 
-// routed is the decision of a prefix that counts: the first with a route, else its last.
-// Its Outcome is nil if there is none.
+// routed is, of the decisions for one prefix, the one that counts: the first with a
+// route, else the last. Its Outcome is nil if there is no decision.
 func (a *Decisions) routed(p netip.Prefix) Decision {
 	best := Decision{Prefix: p}
 	for d := range a.at(p) {
@@ -115,8 +115,8 @@ func compareEdits(a, b edit) int {
 	return cmp.Or(comparePrefix(a.prefix, b.prefix), cmp.Compare(a.layer, b.layer))
 }
 
-// edited are the decisions after edits, which are in order, and of one prefix and layer
-// at most one. note is told of each that makes a difference.
+// edited are the decisions after edits. These are in order, at most one for a prefix and
+// layer; note is called with each that makes a difference.
 func (a *Decisions) edited(edits []edit, note func(p netip.Prefix, was, now *Outcome)) *Decisions {
 	b := &Decisions{length: a.length, kinds: maps.Clone(a.kinds)}
 	tell := func(p netip.Prefix, was, now *Outcome) {
@@ -205,8 +205,8 @@ func merged(list []Decision, edits []edit, note func(p netip.Prefix, was, now *O
 	return append(out, list...)
 }
 
-// exchanged has new outcomes in the place of old ones, everywhere. note is told of each
-// prefix that had no route and has one.
+// exchanged are the decisions with new outcomes in the place of old ones, everywhere.
+// note is called with each prefix that had no route and now has one.
 func (a *Decisions) exchanged(outcomes map[*Outcome]*Outcome, note func(p netip.Prefix, now *Outcome)) *Decisions {
 	b := &Decisions{chunks: slices.Clone(a.chunks), length: a.length, kinds: maps.Clone(a.kinds)}
 	for was, now := range outcomes {

@@ -287,7 +287,7 @@ func (o *objects) assign(f *fate) (created *rtnl.NextHop) {
 	return created
 }
 
-// idle finds a group that nobody owns and that is as the fate wants it: one that was
+// idle finds a group that no fate owns and whose members are what this one wants: it was
 // made for routes that the kernel then refused.
 func (o *objects) idle(f *fate) (id uint32) {
 	for other := range o.all {

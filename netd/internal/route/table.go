@@ -134,8 +134,8 @@ func (t *Table) Plan(f Facts) Delta {
 	return d
 }
 
-// judgeAgain decides each outcome anew, and puts those that are others in the place of
-// the old.
+// judgeAgain decides each outcome anew, and puts those that have changed in the place of
+// the old ones.
 func (t *Table) judgeAgain(d *Delta, changed *changes) {
 	for like, was := range t.outcomes {
 		if like.whole && like.paths == nil && len(t.judge.routersOf(like.v4)) == 0 {
@@ -211,8 +211,8 @@ func ordered(news []rib.Entry) []rib.Entry {
 	return lastOfEach(news, func(a, b rib.Entry) bool { return a.Prefix == b.Prefix })
 }
 
-// defaultEdits see to it that a default route is decided where there are routers only,
-// and not where there is nothing.
+// defaultEdits add what no edit says of the default routes: that one is to be decided
+// where there are routers and nothing is learned, and none where there is neither.
 func (t *Table) defaultEdits(edits []edit) (more []edit) {
 	for _, p := range []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)} {
 		now := t.all.learned(p)

@@ -67,8 +67,8 @@ func (c *Conn) Routes(protocol int) ([]Route, error) {
 }
 
 // EachRoute calls each with every route that Routes would list: a list of 100,000 is 13
-// MB. It begins anew, after a call of begin, if the table has changed meanwhile; after an
-// error what it has told is not all.
+// MB. It calls begin before the first one, and again if the table has changed meanwhile
+// and all is told anew. After an error what was told is not all.
 func (c *Conn) EachRoute(protocol int, begin func(), each func(Route)) error {
 	_, err := dump("routes", func() ([]struct{}, error) {
 		begin()

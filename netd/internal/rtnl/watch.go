@@ -159,9 +159,9 @@ func (w *watcher) each(tell func(Event)) {
 	}
 }
 
-// listen notes that there are messages of a kind, and reads no more of them than what
-// says so: a filled table is as many messages as routes, and the library makes 64 KiB
-// of garbage of each.
+// listen notes which kinds of messages there are, and parses no more of each than tells
+// its kind: a table that is filled is as many messages as routes, and the library makes
+// 64 KiB of garbage of each.
 func (w *watcher) listen(kind func(b []byte) What, groups ...uint) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {

@@ -34,9 +34,9 @@ type file struct {
 
 func (f *file) spare() string { return f.path + ".spare" }
 
-// read returns the file's content, nothing if there is none, and what is wrong with it
-// as a file. A part that the disk cannot read is zeroes. Its error is one of which it
-// is not known whether there is a file.
+// read returns the file's content, nothing if there is no file, and what is wrong with
+// it as a file. A part that the disk cannot read is zeroes. An error says that it is not
+// even known whether there is a file.
 func (f *file) read() (data []byte, damage []string, err error) {
 	h, err := os.OpenFile(f.path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	switch {

@@ -75,8 +75,8 @@ func (s *state) set(pod string, addresses []netip.Addr) {
 	}
 }
 
-// stateOf makes sense of records. Those of which there is none to make are told, and
-// so are all that say the same address: nobody knows which of the pods has it.
+// stateOf makes sense of records, and says which ones have none. All that claim one
+// address are among these: nobody knows which of the pods has it.
 func stateOf(records []record, name func(string) bool) (s state, bad []string) {
 	s.pods = map[string][]netip.Addr{}
 	type entry struct {

@@ -75,9 +75,10 @@ func open(o Options, sync func(*os.File) error) *DB {
 	return d
 }
 
-// Load returns what the file said of all pods' addresses, IPv4 first, and those given
-// out last, if it has been read since the last call. That is so at the first one, and
-// once more if the file could only be read later; what was Put before is forgotten then.
+// Load returns what the file said when it was read: all pods' addresses, IPv4 first, and
+// those given out last. It has something to say once: at the first call, or later, when
+// a file that could not be read at first was read; what was Put before that is
+// forgotten.
 func (d *DB) Load() (pods map[string][]netip.Addr, last []netip.Addr, fresh bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
