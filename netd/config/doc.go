@@ -34,4 +34,9 @@
 // box. Its tables merge into the common ones key by key; an element of an array
 // of tables merges into the common element of the same name or else is appended;
 // every other value, and a match table, replaces the common one whole.
+//
+// # Who reads it
+//
+// In the agent package intent alone knows what a field means; package daemon loads,
+// compares and hands on. The image builder, the lab and the command line read it, too.
 package config

@@ -8,9 +8,11 @@
 //
 // Tunnels are links of its own, not the kernel's shared tunl0, whose local address can
 // not be set: one of each kind that the families of pods and gateways call for
-// (Need.Tunnels), to any gateway; but sit, of which each gateway has one. A VXLAN link learns and floods nothing: a gateway's
-// MAC address follows from its IP address. Links of another configuration are
-// removed when no route leads there any more (SweepTunnels).
+// (Need.Tunnels), to any gateway; but sit, of which each gateway has one. A VXLAN link
+// learns and floods nothing: a gateway's MAC address follows from its IP address. Links
+// of another configuration are removed when no route leads there any more
+// (SweepTunnels).
 //
-// It sets no routes: package route does.
+// It sets no routes: package route does. It decides nothing: which links and tunnels
+// there are to be says package intent, and package daemon is the caller.
 package link

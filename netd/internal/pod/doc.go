@@ -6,5 +6,6 @@
 // Ensure may be called again for a pod that is there: it then changes nothing,
 // so that a restarted agent finds its pods without their traffic noticing. What
 // a power cut left half made is made whole or made anew. It sets no host routes:
-// package route does.
+// package route does. It runs nothing inside, and picks no address: package ipam does.
+// Package daemon is the caller.
 package pod

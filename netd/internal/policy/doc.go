@@ -5,7 +5,10 @@
 // of it has authentication, so a forged outer packet would otherwise reach every
 // pod), and pods may not send it. And it is the pods' strict reverse path for IPv6,
 // which the kernel has for IPv4 alone (rp_filter). And it keeps BGP peers to their
-// TTL before the speaker hears of them. Each change replaces the whole
-// table in one transaction. It stands on google/nftables, and that on
-// mdlayher/netlink; nothing else imports either.
+// TTL before the speaker hears of them.
+//
+// Each change replaces the whole table in one transaction; other tables are never
+// touched. It stands on google/nftables, and that on mdlayher/netlink; nothing else
+// imports either. What is to be in force says package intent; package daemon is the
+// caller.
 package policy

@@ -1,7 +1,8 @@
 // Package wire is what the agent and its speaker process say to each other beside
 // GoBGP's own API: questions for paths and their answers, hints of what to read
 // again, and the few marks by which each knows the other. Both ends use it, so that
-// neither can understand what the other does not say.
+// neither can understand what the other does not say. It keeps nothing; packages bgp and
+// child are the callers.
 package wire
 
 import (
