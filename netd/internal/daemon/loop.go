@@ -31,7 +31,7 @@ const (
 	// lock of such; so it is a fault of ours or of the kernel's.
 	stillTold = 5 * time.Second
 	stillEnds = 60 * time.Second
-	stillTick = 250 * time.Millisecond
+	stillTick = time.Second
 )
 
 // job is work for the loop. Those that wait at the same time are done together.

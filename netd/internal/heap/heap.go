@@ -10,11 +10,14 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"netd/netd/retry"
 )
 
 const (
-	// tick is how often it is looked.
+	// tick is how often it is looked while there is work, and rest without.
 	tick = 200 * time.Millisecond
+	rest = time.Second
 	// room is how large a heap may grow before anything is collected, if it is no more
 	// than mostPercent of garbage on top of what lives; a larger heap doubles, as ever.
 	room                      = 96 << 20
@@ -36,26 +39,24 @@ func percent(live uint64) int {
 // Pace sets the pace of this process's collector until ctx ends.
 func Pace(ctx context.Context) {
 	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
-	t := time.NewTicker(tick)
-	defer t.Stop()
 	var set int
 	var before, given uint64
-	for {
+	for pause := tick; retry.Sleep(ctx, pause); {
 		metrics.Read(samples)
 		live, allocated := samples[0].Value.Uint64(), samples[1].Value.Uint64()
 		if p := percent(live); p != set {
 			set = p
 			debug.SetGCPercent(p)
 		}
-		if allocated-before < calm && allocated-given > worth {
+		switch {
+		case allocated-before >= calm:
+			pause = tick
+		case allocated-given > worth:
 			debug.FreeOSMemory()
 			given = allocated
+		default:
+			pause = rest
 		}
 		before = allocated
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
 	}
 }

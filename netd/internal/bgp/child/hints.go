@@ -89,7 +89,7 @@ func (h *hints) poke() {
 }
 
 // beatPause is the time from one beat to the next: the agent takes silence for a hang.
-const beatPause = 250 * time.Millisecond
+const beatPause = 400 * time.Millisecond
 
 // lines are the pipe, to which two write whole lines.
 type lines struct {
