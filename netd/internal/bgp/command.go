@@ -129,10 +129,10 @@ func (c *commander) obey(ctx context.Context, w Wanted, revision int) {
 // resetPeers ends the sessions whose end was asked for.
 func (c *commander) resetPeers(ctx context.Context) {
 	c.mu.Lock()
-	orders := c.resets
+	requests := c.resets
 	c.resets = nil
 	c.mu.Unlock()
-	for _, o := range orders {
+	for _, o := range requests {
 		limited, cancel := context.WithTimeout(ctx, resetTimeout)
 		err := c.life.reset(limited, o)
 		if cancel(); err == nil || ctx.Err() != nil {

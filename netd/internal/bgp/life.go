@@ -28,7 +28,7 @@ type life struct {
 	conn       grpc.ClientConnInterface // of client, for questions of our own
 	started    time.Time
 	restarting bool // its first peers may be told that our routes were kept
-	kept       bool // they were; it never changes
+	retained   bool // they were; it never changes
 
 	// Who commands owns these.
 	config     Config // that is in force, but for what is postponed
@@ -58,7 +58,7 @@ type rangeOf struct {
 
 func newLife(client api.GoBgpServiceClient, restarting bool) *life {
 	return &life{
-		client: client, started: time.Now(), restarting: restarting, kept: restarting,
+		client: client, started: time.Now(), restarting: restarting, retained: restarting,
 		peers: map[netip.Addr]*api.Peer{}, ranges: map[string]rangeOf{}, retries: map[netip.Addr]time.Time{}, ended: map[netip.Addr]time.Time{},
 		changes: newChanges(), command: wake.New(), look: wake.New(),
 	}

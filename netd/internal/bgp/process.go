@@ -63,17 +63,17 @@ func (s *Speaker) prepare(pipe *os.File) (*exec.Cmd, *lastWords, error) {
 // dies with a stack trace.
 type lastWords struct {
 	out  io.Writer
-	mu   sync.Mutex // guards kept
-	kept []byte
+	mu   sync.Mutex // guards tail
+	tail []byte
 }
 
-const keptOctets = 4 << 10
+const tailOctets = 4 << 10
 
 func (l *lastWords) Write(b []byte) (int, error) {
 	l.mu.Lock()
-	l.kept = append(l.kept, b...)
-	if n := len(l.kept); n > keptOctets {
-		l.kept = bytes.Clone(l.kept[n-keptOctets:])
+	l.tail = append(l.tail, b...)
+	if n := len(l.tail); n > tailOctets {
+		l.tail = bytes.Clone(l.tail[n-tailOctets:])
 	}
 	l.mu.Unlock()
 	if l.out == nil {
@@ -85,5 +85,5 @@ func (l *lastWords) Write(b []byte) (int, error) {
 func (l *lastWords) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.TrimSpace(string(l.kept))
+	return strings.TrimSpace(string(l.tail))
 }

@@ -15,7 +15,7 @@ func TestLastWords(t *testing.T) {
 		}
 	}
 	_, _ = l.Write([]byte("panic: at last\n"))
-	if got := l.String(); !strings.HasSuffix(got, "\npanic: at last") || len(got) > keptOctets || out.Len() != 100*100+15 {
+	if got := l.String(); !strings.HasSuffix(got, "\npanic: at last") || len(got) > tailOctets || out.Len() != 100*100+15 {
 		t.Errorf("kept %d octets that end in %q, passed on %d", len(got), got[max(0, len(got)-20):], out.Len())
 	}
 }

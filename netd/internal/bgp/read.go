@@ -149,7 +149,7 @@ func (r *reader) readPeers(ctx context.Context, config Config) ([]PeerState, err
 		}
 		// When both ends have just begun, GoBGP does not wait for the peer's End-of-RIB,
 		// but says that it had it.
-		p.EndOfRIB = p.EndOfRIB && !(l.kept && gobgp.Begins(m.Peer))
+		p.EndOfRIB = p.EndOfRIB && !(l.retained && gobgp.Begins(m.Peer))
 		if gobgp.Limited(m.Peer.GetState()) {
 			p.Reason = r.limited(l, config, p.Address)
 		} else if p.Reason == "" {
