@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -178,7 +180,31 @@ func respond(w http.ResponseWriter, v any, err error) {
 		w.WriteHeader(code)
 		v = problem{err.Error()}
 	}
-	_ = json.NewEncoder(w).Encode(v) // The client may have gone.
+	// What it tells is that the client has gone.
+	if routes, ok := v.([]Route); ok {
+		_ = encodeRoutes(w, routes)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// encodeRoutes writes them one by one: as a whole, 100,000 would be 30 MB of memory for
+// each client that does not read its answer.
+func encodeRoutes(w io.Writer, all []Route) error {
+	buffered := bufio.NewWriterSize(w, 32<<10)
+	encoder, before := json.NewEncoder(buffered), "["
+	if len(all) == 0 {
+		_, _ = buffered.WriteString(before)
+	}
+	for _, r := range all {
+		_, _ = buffered.WriteString(before) // Flush has its error.
+		if err := encoder.Encode(r); err != nil {
+			return err
+		}
+		before = ","
+	}
+	_, _ = buffered.WriteString("]\n")
+	return buffered.Flush()
 }
 
 // problem is the body of an answer that is not 200.
