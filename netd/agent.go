@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"flag"
+	"io"
 	"os"
 	"time"
 
@@ -19,13 +20,19 @@ const (
 	flushTimeout = 500 * time.Millisecond
 )
 
-func runAgent(ctx context.Context, args []string) error {
-	words := outlet.New(os.Stderr, logRoom) // A console that takes nothing must not stop the agent.
-	flush := func() {
+// console is stderr for who must not wait: one that takes nothing must not stop the
+// agent, nor keep it from its end.
+func console() (words io.Writer, flush func()) {
+	o := outlet.New(os.Stderr, logRoom)
+	return o, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
-		words.Flush(ctx)
+		o.Flush(ctx)
 	}
+}
+
+func runAgent(ctx context.Context, args []string) error {
+	words, flush := console()
 	defer flush()
 	o := daemon.Options{Version: version, Log: logger(words), Words: words, End: func() {
 		flush()

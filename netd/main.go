@@ -61,7 +61,9 @@ func run(args []string) int {
 	case errors.Is(err, cli.ErrUsage):
 		return 2
 	}
-	fmt.Fprintf(os.Stderr, "netd %s: %v\n", args[1], err)
+	words, flush := console()
+	_, _ = fmt.Fprintf(words, "netd %s: %v\n", args[1], err)
+	flush()
 	return 1
 }
 
