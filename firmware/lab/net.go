@@ -113,6 +113,12 @@ func (h *Host) command(args []string) []string {
 	return append([]string{"nsenter", "--net=" + layout.NetnsDir + "/" + h.Netns(), "--"}, args...)
 }
 
+// Command runs a program outside of all hosts.
+func (n *Net) Command(ctx context.Context, args ...string) error {
+	_, err := output(ctx, args...)
+	return err
+}
+
 func output(ctx context.Context, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
 	if err != nil {

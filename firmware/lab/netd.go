@@ -16,8 +16,11 @@ type Netd struct {
 	*Process
 	Gateway
 	Host *Host
-	args []string
-	bin  string
+	// Console gets what the agent prints after the next Restart, in place of its log, if
+	// it is not nil.
+	Console *os.File
+	args    []string
+	bin     string
 }
 
 // Netd starts an agent on the host with the configuration file, as the device
@@ -40,7 +43,12 @@ func (h *Host) Netd(ctx context.Context, bin, config string, g Gateway, more ...
 // Restart starts the agent (again) and waits until it answers.
 func (n *Netd) Restart(ctx context.Context) error {
 	var err error
-	if n.Process, err = n.Host.Start("netd", n.args...); err != nil {
+	if n.Console != nil {
+		n.Process, err = n.Host.StartOn(n.Console, "netd", n.args...)
+	} else {
+		n.Process, err = n.Host.Start("netd", n.args...)
+	}
+	if err != nil {
 		return err
 	}
 	return Until(ctx, "netd on "+n.Host.Name, func(ctx context.Context) error {

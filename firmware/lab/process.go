@@ -24,21 +24,26 @@ type Process struct {
 
 // Start runs a program on the host. It dies with us, also when we are killed.
 func (h *Host) Start(name string, args ...string) (*Process, error) {
-	p := &Process{Name: name, Log: h.Path(name + ".log"), done: make(chan struct{})}
-	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(h.Path(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("start %s on %s: %w", name, h.Name, err)
 	}
+	defer func() { _ = log.Close() }() // The program has its own by then.
+	return h.StartOn(log, name, args...)
+}
+
+// StartOn is Start of a program that prints to console, and to its log nothing.
+func (h *Host) StartOn(console *os.File, name string, args ...string) (*Process, error) {
+	p := &Process{Name: name, Log: h.Path(name + ".log"), done: make(chan struct{})}
 	full := h.command(args)
 	p.cmd = exec.Command(full[0], full[1:]...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.Stdout, p.cmd.Stderr = console, console
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
 		// The death signal is bound to the thread that forked: keep it.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		defer func() { _ = log.Close() }()
 		err := p.cmd.Start()
 		started <- err
 		if err == nil {
