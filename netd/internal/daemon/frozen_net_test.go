@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +112,9 @@ func (s *site) comesBack(t *testing.T, d time.Duration, names ...string) {
 	for gw, c := range before {
 		if diff := cmp.Diff(c.Processes, after[gw].Processes); diff != "" {
 			t.Errorf("%s's processes (-before +after):\n%s", gw, diff)
+		}
+		if strings.Contains(s.gw[gw].Tail(1000), "the agent stands still") {
+			t.Errorf("%s takes its own loop for one that stands still", gw)
 		}
 	}
 }
