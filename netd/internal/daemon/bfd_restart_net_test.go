@@ -113,16 +113,21 @@ func (s *site) losses(gw string) (n int) {
 // bfdProcess is the one on the gateway.
 func (s *site) bfdProcess(gw string) int {
 	s.Helper()
-	pids, err := s.hosts[gw].PIDs(s.Context())
+	pid, err := s.findBFD(s.Context(), gw)
 	s.must(err)
+	return pid
+}
+
+// findBFD is bfdProcess where there may be none for a moment.
+func (s *site) findBFD(ctx context.Context, gw string) (int, error) {
+	pids, err := s.hosts[gw].PIDs(ctx)
 	for _, pid := range pids {
 		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if strings.Contains(string(status), fmt.Sprintf("\nUid:\t%d\t", layout.BFDUID)) {
-			return pid
+			return pid, nil
 		}
 	}
-	s.Fatalf("no BFD process on %s among %d", gw, pids)
-	return 0
+	return 0, errors.Join(fmt.Errorf("no BFD process on %s among %d", gw, pids), err)
 }
 
 // killed kills the agent of gw-a three times in a row under a flow of 100 packets a

@@ -51,10 +51,42 @@ func (s *site) oneWay(from, to string, seconds int, cut func()) (sent, lost int)
 	return sent, lost
 }
 
+// way is the ToR through which pings from a pod to another gateway's go, and the uplink
+// to it.
+func (s *site) way(from, to string) (tor, uplink string) {
+	s.Helper()
+	link, err := s.hosts[from].Run(s.Context(), "ip", "-o", "route", "show", s.pod[from])
+	s.must(err)
+	_, link, _ = strings.Cut(link, " dev ")
+	link, _, _ = strings.Cut(link, " ")
+	out, err := s.hosts[from].Run(s.Context(), "ip", "route", "get", s.pod[to], "from", s.pod[from], "iif", link, "ipproto", "icmp")
+	s.must(err)
+	switch {
+	case strings.Contains(out, "dev uplink0"):
+		return "tor1", "uplink0"
+	case strings.Contains(out, "dev uplink1"):
+		return "tor2", "uplink1"
+	}
+	s.Fatalf("the way from the pod of %s to that of %s: %s", from, to, out)
+	return "", ""
+}
+
 // twoUplinks is a site of two gateways, each with an uplink to each of two ToRs, which give
 // all pods' prefixes and a default route. tor is a ToR's configuration, with another
 // export.
 func twoUplinks(t *testing.T) (s *site, tor func(i int, export string) string) {
+	t.Helper()
+	s, tor = dualToRs(t)
+	s.bird("tor1", tor(1, podsOnly+" || net = 0.0.0.0/0"))
+	s.bird("tor2", tor(2, podsOnly+" || net = 0.0.0.0/0"))
+	s.gateway("gw-a", "tor1", "tor2")
+	s.gateway("gw-c", "tor1", "tor2")
+	s.converged()
+	return s, tor
+}
+
+// dualToRs is twoUplinks without its BIRDs and gateways.
+func dualToRs(t *testing.T) (s *site, tor func(i int, export string) string) {
 	t.Helper()
 	s = newSite(t, "dual-uplinks.toml")
 	s.tor("tor1", "10.0.1.1/24")
@@ -69,11 +101,6 @@ func twoUplinks(t *testing.T) (s *site, tor func(i int, export string) string) {
 		}.String()
 		return strings.ReplaceAll(conf, "[ 10.64.0.0/16+ ]", "[ 10.64.0.0/16+, 10.255.0.0/24+ ]")
 	}
-	s.bird("tor1", tor(1, podsOnly+" || net = 0.0.0.0/0"))
-	s.bird("tor2", tor(2, podsOnly+" || net = 0.0.0.0/0"))
-	s.gateway("gw-a", "tor1", "tor2")
-	s.gateway("gw-c", "tor1", "tor2")
-	s.converged()
 	return s, tor
 }
 
