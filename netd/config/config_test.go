@@ -84,7 +84,7 @@ func TestLab(t *testing.T) {
 				{Name: "gw-b", Address: netip.MustParseAddr("10.0.1.12"), Session: session(TypeGateway, 65102)},
 			},
 		},
-		Tunnel: Tunnel{Type: TunnelIPIP},
+		Tunnel: Tunnel{Type: TunnelIPIP, LeaveDelay: time.Second},
 		Pools: []Pool{{
 			Name: "pods", Prefix: netip.MustParsePrefix("10.64.0.0/16"), Block: netip.MustParsePrefix("10.64.3.0/26"), Encapsulation: EncapsulateCrossSubnet,
 		}},

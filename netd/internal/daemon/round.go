@@ -157,6 +157,7 @@ func (d *Daemon) run(ctx context.Context) error {
 // answered at once.
 func (d *Daemon) wait(ctx context.Context, ready time.Time) {
 	var due, settle <-chan time.Time
+	planned := d.routes.due()
 	if !d.sessions.settled {
 		settle = d.loop.settle.C
 	}
@@ -180,6 +181,7 @@ func (d *Daemon) wait(ctx context.Context, ready time.Time) {
 		case <-d.pods.store.Changed():
 		case <-d.sessions.changed():
 		case <-settle:
+		case <-planned:
 		case <-d.loop.repair.C:
 			d.repair()
 		case <-due:

@@ -61,7 +61,10 @@ func (r *routes) apply(want intent.Intent, s surroundings) (route.Result, error)
 	f := route.Facts{
 		Pools: want.Routes.Pools, Blocks: want.Pods.Blocks, Announced: want.Routes.Rest, Pods: s.pods,
 		Gateways: want.Routes.Gateways, Ranges: want.Routes.Ranges, Peers: want.Routes.Peers, Down: s.lost,
-		Source: want.Source, Source6: want.Source6, Tunnels: s.tunnels,
+		Source: want.Source, Source6: want.Source6, Tunnels: s.tunnels, LeaveDelay: want.Routes.LeaveDelay,
+	}
+	if s.hold {
+		f.LeaveDelay = 0 // What routes there were before this start is not known here.
 	}
 	for _, u := range s.uplinks {
 		for _, a := range []netip.Addr{u.Router, u.Router6} {
@@ -87,6 +90,7 @@ func (r *routes) applyPods(pods []route.LocalPod) (route.Result, error) {
 
 func (r *routes) program() (route.Result, error) {
 	planned := since(&r.work.Plan)
+	r.facts.Now = time.Now()
 	delta := r.table.Plan(r.facts)
 	planned()
 	defer since(&r.work.Apply)()
@@ -100,6 +104,15 @@ func (r *routes) program() (route.Result, error) {
 		r.log.Info("routes", "added", res.Added, "replaced", res.Replaced, "moved", res.Moved, "deleted", res.Deleted, "held", res.Held, "refused", res.Refused)
 	}
 	return res, err
+}
+
+// due is when to plan again even if nothing happens; nil if that is not known.
+func (r *routes) due() <-chan time.Time {
+	at := r.table.Due()
+	if at.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(at))
 }
 
 // repair has the kernel's routes read again, unless that would take too much of the time.

@@ -101,6 +101,7 @@ func (c compiler) near() []policy.Near {
 
 // routes fills in what the plan has to know of others.
 func (c compiler) routes(r *Routes) {
+	r.LeaveDelay = c.Config.Tunnel.LeaveDelay
 	for _, p := range c.Pools {
 		r.Pools = append(r.Pools, route.Pool{Prefix: p.Prefix, Encapsulation: encapsulation(p.Encapsulation)})
 	}

@@ -3,6 +3,7 @@ package intent
 import (
 	"net"
 	"net/netip"
+	"time"
 
 	"netd/containers"
 	"netd/netd/config"
@@ -116,6 +117,8 @@ type Routes struct {
 	Ranges   []route.Range
 	// Peers are the addresses that sessions run to.
 	Peers []netip.Addr
+	// LeaveDelay is for how long a ToR's way has to stand before a tunnel is left for it.
+	LeaveDelay time.Duration
 }
 
 // Sessions is what is wanted of BGP and BFD.

@@ -21,7 +21,9 @@ type world struct {
 	*rand.Rand
 	facts   Facts
 	learned map[netip.Prefix]*rib.Paths
-	told    []*rib.Paths // that prefixes may have
+	stood   map[netip.Prefix]*Outcome // of learned prefixes, with the last plan
+	waits   int                       // how many prefixes waited in their tunnel, over all plans
+	told    []*rib.Paths              // that prefixes may have
 	table   *Table
 	kernel  *fakeFIB
 	fib     *FIB
@@ -29,7 +31,7 @@ type world struct {
 }
 
 func newWorld(seed uint64) *world {
-	w := &world{Rand: rand.New(rand.NewPCG(seed, 0)), facts: lab6().Facts, learned: map[netip.Prefix]*rib.Paths{}, table: NewTable(), kernel: newFIB()}
+	w := &world{Rand: rand.New(rand.NewPCG(seed, 0)), facts: lab6().Facts, learned: map[netip.Prefix]*rib.Paths{}, stood: map[netip.Prefix]*Outcome{}, table: NewTable(), kernel: newFIB()}
 	w.kernel.links = append(w.kernel.links, rtnl.Link{Index: 5, Name: "uplink1", Up: true, Carrier: true},
 		rtnl.Link{Index: 6, Name: "netd-ip6tnl0", Up: true, Carrier: true}, rtnl.Link{Index: 7, Name: "netd-s0a00020e", Up: true, Carrier: true},
 		rtnl.Link{Index: 8, Name: "netd-s0a00010c", Up: true, Carrier: true})
@@ -44,6 +46,14 @@ func newWorld(seed uint64) *world {
 			p.List = append(p.List, rib.Path{NextHop: ip(hops[i]), Peer: []string{"tor1", "gw-c", hops[i]}[w.IntN(3)], Rank: w.IntN(2), ASPath: []uint32{65001}[:w.IntN(2)]})
 		}
 		w.told = append(w.told, p)
+	}
+	for rank := range 8 { // A gateway's in another subnet, which ToRs offer or not.
+		gateway := rib.Path{NextHop: ip("10.0.2.13"), Peer: "gw-c", Rank: 2}
+		w.told = append(w.told, &rib.Paths{Rule: rib.ByPool, List: [][]rib.Path{
+			{gateway},
+			{{NextHop: ip("10.0.1.1"), Peer: "tor1", Rank: rank % 3}, gateway},
+			{{NextHop: ip("10.0.1.1"), Peer: "tor1"}, {NextHop: ip("10.0.1.2"), Peer: "tor2", Rank: rank % 3}, gateway},
+		}[rank%3]})
 	}
 	return w
 }
@@ -104,7 +114,7 @@ func (w *world) all() rib.Update {
 // happen changes facts; what the last plan looked at stays as it was.
 func (w *world) happen() {
 	f := &w.facts
-	switch w.IntN(9) {
+	switch w.IntN(10) {
 	case 0:
 		f.Down = nil
 		if w.IntN(2) == 0 {
@@ -130,6 +140,8 @@ func (w *world) happen() {
 		f.Peers = []netip.Addr{ip("10.0.1.1"), ip("10.0.2.13"), ip("10.0.5.1")}[:w.IntN(4)]
 	case 8:
 		f.Ranges = []Range{{"racks", pfx("10.0.5.0/24")}}[:w.IntN(2)]
+	case 9:
+		f.LeaveDelay = time.Duration(w.IntN(3)) * time.Second
 	}
 	if w.IntN(2) == 0 {
 		f.Pods = nil
@@ -198,6 +210,7 @@ func (w *world) check(t *testing.T) {
 	fresh := NewTable()
 	fresh.Learn(w.all())
 	fresh.Plan(w.facts)
+	w.wait(fresh)
 	if diff := cmp.Diff(explained(fresh.Decisions()), explained(w.table.Decisions())); diff != "" {
 		t.Fatalf("plan (-at once +by deltas):\n%s", diff)
 	}
@@ -214,8 +227,10 @@ func (w *world) check(t *testing.T) {
 // leads anywhere but where the old plan or the new one says, and the second time nothing
 // is done.
 func TestDeltas(t *testing.T) {
+	waits := 0
 	for seed := range uint64(60) {
 		w := newWorld(seed)
+		w.facts.LeaveDelay, w.facts.Now = 2*time.Second, time.Date(2026, 11, 29, 3, 40, 0, 0, time.UTC)
 		for range 25 {
 			for range w.IntN(3) {
 				w.learn()
@@ -227,6 +242,7 @@ func TestDeltas(t *testing.T) {
 			if w.opts = (Options{Hold: w.IntN(4) == 0}); w.opts.Hold && w.IntN(2) == 0 {
 				w.opts.Lost = []netip.Addr{ip("10.0.1.1")}
 			}
+			w.facts.Now = w.facts.Now.Add(time.Duration(w.IntN(4)) * 500 * time.Millisecond)
 			last := w.table.Decisions()
 			text := explained(last)
 			d := w.table.Plan(w.facts)
@@ -239,6 +255,10 @@ func TestDeltas(t *testing.T) {
 			}
 			w.quiet(t)
 		}
+		waits += w.waits
+	}
+	if t.Logf("%d prefixes waited in their tunnel", waits); waits < 100 {
+		t.Error("too few for a test")
 	}
 }
 

@@ -23,7 +23,8 @@
 // For one prefix the order is: a gateway on a connected subnet, directly; a
 // ToR, whose next hop is connected (the fabric routes pods); the tunnel, to a
 // gateway in another subnet. So IP-in-IP is the fallback that is taken when no
-// ToR offers the prefix and left when one does again. Inside one such class
+// ToR offers the prefix, at once, and left when one has offered it again for a while
+// (leave.go): the time is a fact, and Table.Due says when to plan again. Inside one such class
 // BGP's own rank decides; paths of equal rank share the traffic. BGP alone could
 // not: it prefers the shorter AS path, which is the gateway's, and knows nothing of
 // subnets and tunnels.

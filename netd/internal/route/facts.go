@@ -113,6 +113,11 @@ type Facts struct {
 	Tunnels []Tunnel
 	// Source and Source6 are this gateway's own addresses.
 	Source, Source6 netip.Addr
+	// LeaveDelay is for how long a ToR's way has to stand before prefixes leave their
+	// tunnel for it; 0: they leave at once.
+	LeaveDelay time.Duration
+	// Now is the time, and no reason by itself to judge anything again.
+	Now time.Time
 }
 
 // admitsAs tells whether the same prefixes may have routes.
@@ -124,7 +129,7 @@ func (f *Facts) admitsAs(o *Facts) bool {
 func (f *Facts) judgesAs(o *Facts) bool {
 	return maps.Equal(f.Hops, o.Hops) && maps.Equal(f.Gateways, o.Gateways) && slices.Equal(f.Ranges, o.Ranges) &&
 		slices.Equal(f.Down, o.Down) && slices.EqualFunc(f.Tunnels, o.Tunnels, Tunnel.equal) && slices.Equal(f.Routers, o.Routers) && slices.Equal(f.Peers, o.Peers) &&
-		f.Source == o.Source && f.Source6 == o.Source6
+		f.Source == o.Source && f.Source6 == o.Source6 && f.LeaveDelay == o.LeaveDelay
 }
 
 // ownsAs tells whether this gateway's own prefixes are the same.

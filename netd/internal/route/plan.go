@@ -88,7 +88,8 @@ type alike struct {
 	paths         *rib.Paths
 	v4, whole     bool // of IPv4; a default route
 	encapsulation Encapsulation
-	refusal       string // why it may not have a route; empty if it may
+	refusal       string    // why it may not have a route; empty if it may
+	since         time.Time // when the ToR's way came that it does not take yet; else zero
 }
 
 // judge says what paths are worth while the facts are the same.
@@ -124,6 +125,16 @@ func (j *judge) fromGateway(peer string) bool {
 	return j.named[peer] || slices.ContainsFunc(j.Ranges, func(r Range) bool { return strings.HasPrefix(peer, r.Name+"[") })
 }
 
+// The classes of paths: the lowest wins.
+const (
+	always     = iota // by a tunnel, as the pool's mode wants it
+	direct            // a gateway on a connected subnet
+	byToR             // the fabric
+	byRouter          // the configured one, or DHCP's
+	byTunnel          // the fallback
+	byYoungToR        // the fabric, while prefixes stay in their tunnel
+)
+
 // decide chooses among the paths of a prefix.
 func (j *judge) decide(a alike) *Outcome {
 	paths := j.paths(a)
@@ -141,6 +152,7 @@ func (j *judge) decide(a alike) *Outcome {
 			best = len(d.Candidates) - 1
 		}
 	}
+	best = d.stay(best, j.LeaveDelay)
 	if best < 0 {
 		d.Reason = "no route: " + d.Candidates[0].Reason
 		if a.refusal == "" && len(paths) > 1 {
@@ -306,27 +318,27 @@ func (j *judge) classify(c *Candidate, q question) {
 	case gateway && q.fromGateway && name != c.Peer && q.passedOn: // an iBGP one may be a reflector
 		c.Reason = fmt.Sprintf("%s announces what it does not own: next hop %s is %s", c.Peer, c.NextHop, name)
 	case q.encapsulation == Always && tunnel != nil:
-		c.Kind, c.class, c.way = tunnel.Kind, 0, tunnel.way(c.NextHop)
+		c.Kind, c.class, c.way = tunnel.Kind, always, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s; the pool's mode is always", name)
 	case hop.Dark != "" && tunnel == nil:
 		c.Reason = fmt.Sprintf("next hop %s is on %s, which has no carrier", c.NextHop, hop.Dark)
 	case hop.Connected && q.native() && gateway:
-		c.Kind, c.class = Native, 1
+		c.Kind, c.class = Native, direct
 		c.Reason = fmt.Sprintf("gateway %s is on the subnet of %s", name, hop.Link)
 	case hop.Connected && q.native() && c.Static:
-		c.Kind, c.class = Native, 3
+		c.Kind, c.class = Native, byRouter
 		c.Reason = fmt.Sprintf("%s is the router of %s; no ToR gives a default route", c.NextHop, c.Peer)
 	case hop.Connected && q.native():
-		c.Kind, c.class = Native, 2
+		c.Kind, c.class = Native, byToR
 		c.Reason = fmt.Sprintf("%s routes it: next hop %s is on the subnet of %s", c.Peer, c.NextHop, hop.Link)
 	case tunnel != nil && hop.Dark != "":
-		c.Kind, c.class, c.way = tunnel.Kind, 4, tunnel.way(c.NextHop)
+		c.Kind, c.class, c.way = tunnel.Kind, byTunnel, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s is on %s, which has no carrier, and the kernel has another way to it", name, hop.Dark)
 	case tunnel != nil && hop.Connected:
-		c.Kind, c.class, c.way = tunnel.Kind, 4, tunnel.way(c.NextHop)
+		c.Kind, c.class, c.way = tunnel.Kind, byTunnel, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s has an IPv4 next hop only, and no ToR offers the prefix", name)
 	case tunnel != nil:
-		c.Kind, c.class, c.way = tunnel.Kind, 4, tunnel.way(c.NextHop)
+		c.Kind, c.class, c.way = tunnel.Kind, byTunnel, tunnel.way(c.NextHop)
 		c.Reason = fmt.Sprintf("gateway %s is in another subnet, and no ToR offers the prefix", name)
 	default:
 		c.Reason = why

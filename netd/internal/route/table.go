@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"netd/netd/internal/rib"
 )
@@ -21,6 +22,7 @@ type Table struct {
 	outcomes map[alike]*Outcome
 	unused   []*Outcome         // in this plan: those that no prefix had at some moment
 	hops     map[netip.Addr]int // by next hop of outcomes: in how many it is
+	due      time.Time          // no wait is over before; zero if none waits
 	// news are what was learned since the last plan; with whole they are all there is.
 	news  []rib.Entry
 	whole bool
@@ -99,8 +101,9 @@ func (t *Table) Plan(f Facts) Delta {
 	}
 	t.judge.Facts = f
 	changed := changes{table: t}
-	if !judges {
-		t.judgeAgain(&d, &changed)
+	if over := t.overdue(f.Now); over || !judges {
+		t.due = time.Time{}
+		t.judgeAgain(&d, &changed, func(o *Outcome) bool { return !judges || !o.alike.since.IsZero() })
 	}
 	var edits []edit
 	if !owns {
@@ -134,25 +137,45 @@ func (t *Table) Plan(f Facts) Delta {
 	return d
 }
 
-// judgeAgain decides each outcome anew, and puts those that have changed in the place of
-// the old ones.
-func (t *Table) judgeAgain(d *Delta, changed *changes) {
+// judgeAgain decides each outcome that is asked for anew, and puts those that are others in
+// the place of the old.
+func (t *Table) judgeAgain(d *Delta, changed *changes, asked func(*Outcome) bool) {
+	moved := map[*Outcome]alike{} // whose prefixes begin to wait, or have waited
 	for like, was := range t.outcomes {
-		if like.whole && like.paths == nil && len(t.judge.routersOf(like.v4)) == 0 {
+		if !asked(was) || like.whole && like.paths == nil && len(t.judge.routersOf(like.v4)) == 0 {
 			continue // Its prefix goes.
 		}
-		if now := t.judge.decide(like); !now.equal(was) {
+		since := like.since
+		like.since = time.Time{}
+		now := t.judge.decide(like)
+		if like.since = t.since(was, now); !like.since.Equal(since) {
+			moved[was] = like
+			continue
+		}
+		if !since.IsZero() {
+			now = t.judge.decide(was.alike)
+		}
+		if !now.equal(was) {
 			d.exchanged[was] = now
 		}
 	}
-	if len(d.exchanged) == 0 {
+	if len(d.exchanged)+len(moved) == 0 {
 		return
 	}
-	t.all = t.all.exchanged(d.exchanged, func(p netip.Prefix, _ *Outcome) { changed.prefixes = append(changed.prefixes, p) })
 	for was, now := range d.exchanged {
 		now.uses = was.uses
 		t.outcomes[now.alike] = now
 	}
+	for was := range moved {
+		delete(t.outcomes, was.alike)
+		t.countHops(was, -1)
+	}
+	for was, like := range moved {
+		now := t.outcome(like)
+		now.uses += was.uses
+		d.exchanged[was] = now
+	}
+	t.all = t.all.exchanged(d.exchanged, func(p netip.Prefix, _ *Outcome) { changed.prefixes = append(changed.prefixes, p) })
 }
 
 // admitAgain asks of each learned prefix anew what it is like.
@@ -161,8 +184,9 @@ func (t *Table) admitAgain() (edits []edit) {
 		if d.layer != learnedLayer {
 			continue
 		}
-		if like := t.judge.like(d.Prefix, d.alike.paths); like != d.alike {
-			edits = append(edits, edit{d.Prefix, learnedLayer, t.outcome(like)})
+		like := t.judge.like(d.Prefix, d.alike.paths)
+		if like.since = d.alike.since; like != d.alike {
+			edits = append(edits, edit{d.Prefix, learnedLayer, t.after(d.Outcome, like)})
 		}
 	}
 	return edits
@@ -178,7 +202,10 @@ func (t *Table) learnedEdits() (edits []edit) {
 	for _, e := range news {
 		now := edit{e.Prefix, learnedLayer, nil}
 		if e.Paths != nil && len(e.Paths.List) > 0 {
-			now.now = t.outcome(t.judge.like(e.Prefix, e.Paths))
+			like := t.judge.like(e.Prefix, e.Paths)
+			if now.now = t.outcome(like); now.now.leaves() && t.judge.LeaveDelay > 0 {
+				now.now = t.after(t.all.learned(e.Prefix), like)
+			}
 		}
 		edits = append(edits, now)
 	}
