@@ -163,7 +163,21 @@ func (n *Net) Close() error {
 		}
 		errs = append(errs, err)
 		_, err = output(context.Background(), "ip", "netns", "del", h.Netns())
-		errs = append(errs, err)
+		errs = append(errs, err, h.unmountPods())
+	}
+	return errors.Join(errs...)
+}
+
+// unmountPods lets go of the namespaces of pods, which outlive their agent: each is a
+// mount in the lab's folder.
+func (h *Host) unmountPods() error {
+	pods, err := filepath.Glob(filepath.Join(h.Path("netns"), "*"))
+	errs := []error{err}
+	for _, p := range pods {
+		// One that is no mount (EINVAL) is a file that a pod's removal has left.
+		if err := syscall.Unmount(p, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", p, err))
+		}
 	}
 	return errors.Join(errs...)
 }
