@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,7 @@ type guarded struct {
 	loop  *loop
 	words *bytes.Buffer // the agent's last
 	log   *bytes.Buffer
-	ends  int
+	ends  atomic.Int32
 }
 
 func newGuarded(t *testing.T) *guarded {
@@ -28,7 +29,7 @@ func newGuarded(t *testing.T) *guarded {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = g.loop.guard(ctx, g.words, func() { g.ends++ })
+		_ = g.loop.guard(ctx, g.words, func() { g.ends.Add(1) })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -56,15 +57,15 @@ func TestLoopStandsStill(t *testing.T) {
 		if told := g.after(4900 * time.Millisecond); told != "" {
 			t.Errorf("after 4.9 s: %s", told)
 		}
-		if told, want := g.after(500*time.Millisecond), "the agent has stood still for 5s, in tunnels; after 1m0s it starts anew"; told != want {
-			t.Errorf("after 5.4 s: %q, want %q", told, want)
+		if told, want := g.after(1500*time.Millisecond), "the agent has stood still for 5s, in tunnels; after 1m0s it starts anew"; told != want {
+			t.Errorf("after 6.4 s: %q, want %q", told, want)
 		}
-		if g.after(54 * time.Second); g.ends > 0 {
+		if g.after(53 * time.Second); g.ends.Load() > 0 {
 			t.Error("it has ended after 59.4 s")
 		}
 		g.after(10 * time.Minute)
-		if g.ends != 1 || !strings.Contains(g.words.String(), "standStill") {
-			t.Errorf("it has ended %d times, with these words:\n%s", g.ends, g.words)
+		if g.ends.Load() != 1 || !strings.Contains(g.words.String(), "standStill") {
+			t.Errorf("it has ended %d times, with these words:\n%s", g.ends.Load(), g.words)
 		}
 		if n := strings.Count(g.log.String(), "\n"); n != 2 {
 			t.Errorf("%d lines, want 2, at the problem's begin and at the end:\n%s", n, g.log)
@@ -92,8 +93,8 @@ func TestLoopGoesOn(t *testing.T) {
 			t.Errorf("it goes on, and there is a problem: %s", told)
 		}
 		g.loop.rest()
-		if told := g.after(time.Hour); told != "" || g.ends > 0 {
-			t.Errorf("it rests, and there is a problem: %q, it has ended %d times", told, g.ends)
+		if told := g.after(time.Hour); told != "" || g.ends.Load() > 0 {
+			t.Errorf("it rests, and there is a problem: %q, it has ended %d times", told, g.ends.Load())
 		}
 		if log := g.log.String(); strings.Count(log, "\n") != 2 || !strings.Contains(log, "the agent goes on") {
 			t.Errorf("want two lines, at the problem's begin and end:\n%s", log)
