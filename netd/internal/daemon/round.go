@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -66,15 +67,21 @@ func (d *Daemon) round() bool {
 	return d.routes.changed
 }
 
-// look takes in what is new: the facts that the intent is made of.
+// look takes in what is new: the facts that the intent is made of. What peers have told
+// is answered at once.
 func (d *Daemon) look() error {
 	d.sessions.listenBFD()
 	read := since(&d.routes.work.Read)
 	d.routes.learn(d.sessions.listen(d.want.Sessions))
 	read()
+	var answered error
+	if !d.holding() {
+		d.loop.enter("answer")
+		answered = d.routes.answer()
+	}
 	err := d.uplinks.look(d.want, d.pods.records)
 	d.compile()
-	return err
+	return errors.Join(answered, err)
 }
 
 // applyUplinks makes the links so; what they then are decides the rest.

@@ -29,6 +29,7 @@ type routes struct {
 	count   func(route.Result)
 	facts   route.Facts   // of the last look
 	opts    route.Options // likewise
+	told    bool          // something was learned since the last plan
 	changed bool          // by the last round
 	work    api.Work
 	// unread: the next program reads the kernel's routes as a whole. read is when that was
@@ -53,7 +54,23 @@ type surroundings struct {
 func (r *routes) learn(u rib.Update) {
 	if u.Whole || len(u.Entries) > 0 {
 		r.table.Learn(u)
+		r.told = true
 	}
+}
+
+// answer puts what was learned into the kernel, with what was seen in the last look, where
+// that is enough: a way that is withdrawn is not for waiting until all links were looked at.
+func (r *routes) answer() error {
+	if !r.told || r.opts.Hold || r.facts.Hops == nil {
+		return nil
+	}
+	for _, a := range r.table.NextHops(r.facts.Routers) {
+		if _, seen := r.facts.Hops[a]; !seen {
+			return nil
+		}
+	}
+	_, err := r.program()
+	return err
 }
 
 // apply looks where next hops are, plans, and puts the routes into the kernel.
@@ -92,6 +109,7 @@ func (r *routes) program() (route.Result, error) {
 	planned := since(&r.work.Plan)
 	r.facts.Now = time.Now()
 	delta := r.table.Plan(r.facts)
+	r.told = false
 	planned()
 	defer since(&r.work.Apply)()
 	begin := time.Now()
