@@ -15,9 +15,8 @@ import (
 )
 
 const (
-	// tick is how often it is looked while there is work, and rest without.
+	// tick is how often it is looked: memory is given back at most so long after the work.
 	tick = 200 * time.Millisecond
-	rest = time.Second
 	// room is how large a heap may grow before anything is collected, if it is no more
 	// than mostPercent of garbage on top of what lives; a larger heap doubles, as ever.
 	room                      = 96 << 20
@@ -41,21 +40,16 @@ func Pace(ctx context.Context) {
 	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	var set int
 	var before, given uint64
-	for pause := tick; retry.Sleep(ctx, pause); {
+	for retry.Sleep(ctx, tick) {
 		metrics.Read(samples)
 		live, allocated := samples[0].Value.Uint64(), samples[1].Value.Uint64()
 		if p := percent(live); p != set {
 			set = p
 			debug.SetGCPercent(p)
 		}
-		switch {
-		case allocated-before >= calm:
-			pause = tick
-		case allocated-given > worth:
+		if allocated-before < calm && allocated-given > worth {
 			debug.FreeOSMemory()
 			given = allocated
-		default:
-			pause = rest
 		}
 		before = allocated
 	}
