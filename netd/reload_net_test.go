@@ -175,11 +175,11 @@ func TestReloadToDHCP(t *testing.T) {
 		file := w.config(t, static, "never")
 		gw := w.start(t, file)
 		w.config(t, "dhcp = true", "never")
-		changes(t, gw, "uplink[uplink0].dhcp: true", "reload")
+		changes(t, gw, "uplink[uplink0].dhcp: false -> true", "reload")
 		within(t, time.Minute, "the lease, alone", says(gw, "uplink   uplink0 10.0.1.50/24, MTU", "status"))
 		within(t, time.Minute, "the session", gw.Established)
 		w.config(t, static, "never")
-		changes(t, gw, "- uplink[uplink0].dhcp: true", "reload")
+		changes(t, gw, "uplink[uplink0].dhcp: true -> false", "reload")
 		ask(t, gw, "uplink   uplink0 10.0.1.11/24, MTU", "status")
 		// The task has ended: no lease comes back when the server offers one.
 		if out := gw.Tail(1000); strings.Count(out, "msg=\"DHCP lease\"") != 1 {

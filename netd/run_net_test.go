@@ -57,12 +57,7 @@ func newWorld(t *testing.T) *world {
 				t.Logf("=== %s\n%s", filepath.Base(l), b[max(0, len(b)-6000):])
 			}
 		}
-		err := w.net.Close()
-		pods, _ := filepath.Glob(filepath.Join(dir, "*-netns", "*"))
-		for _, p := range pods {
-			err = errors.Join(err, syscall.Unmount(p, syscall.MNT_DETACH))
-		}
-		if err := errors.Join(err, os.RemoveAll(dir)); err != nil {
+		if err := errors.Join(w.net.Close(), os.RemoveAll(dir)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -352,7 +347,7 @@ func TestFullDataPartition(t *testing.T) {
 		within(t, time.Minute, "the session with a full partition", gw.Established)
 		within(t, time.Minute, "the route of the pod of before", says(gw, "10.64.1.0/32: pod", "explain", "10.64.1.0"))
 		within(t, time.Minute, "the trouble to be said", says(gw, "no space left on device", "status"))
-		if log := gw.Tail(100); !strings.Contains(log, "no store: new pods have to wait") || strings.Contains(log, "torn") {
+		if log := gw.Tail(100); !strings.Contains(log, "the pods' addresses can not be written; new pods have to wait") || strings.Contains(log, "torn") {
 			t.Errorf("log:\n%s", log)
 		}
 		out, err := gw.Ask(t.Context(), "pod", "add", "new")
