@@ -5,6 +5,7 @@ package pod_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -51,11 +52,16 @@ func newManager(t *testing.T) (*pod.Manager, *rtnl.Conn) {
 
 func ensure(t *testing.T, m *pod.Manager, s pod.Spec) pod.Pod {
 	t.Helper()
+	s.Owner = pod.ByWorkload // as List names it
 	p, err := m.Ensure(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := pod.Pod{Name: s.Name, Link: pod.LinkName(s.Name), Netns: filepath.Join(dir, s.Name), Addresses: s.Addresses}
+	l, err := net.InterfaceByName(pod.LinkName(s.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := pod.Pod{Name: s.Name, Owner: s.Owner, Link: l.Name, Index: l.Index, Netns: filepath.Join(dir, s.Name), Addresses: s.Addresses}
 	if !p.Equal(want) {
 		t.Fatalf("pod: %+v, want %+v", p, want)
 	}
