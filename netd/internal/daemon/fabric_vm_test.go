@@ -107,7 +107,7 @@ func TestBondAndVLANs(t *testing.T) {
 	s.run("gw-a", "ping -c 1 -W 5 -M do -s 8000 10.0.9.1")
 	s.run("tor1", "ip link set port0 down")
 	for _, to := range []string{"10.0.1.1", "10.0.9.1"} {
-		within(t, 20*time.Second, to+" by one member", func(ctx context.Context) error {
+		within(t, time.Minute, to+" by one member", func(ctx context.Context) error {
 			_, err := gw.InPod(ctx, "pod-gw-a", "ping", "-c", "1", "-W", "1", "10.0.1.1")
 			if err == nil {
 				_, err = s.hosts["gw-a"].Run(ctx, "ping", "-c", "1", "-W", "1", to)

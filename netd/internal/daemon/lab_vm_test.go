@@ -98,7 +98,7 @@ func (f *fleet) converged(ctx context.Context, t *testing.T) {
 // reaches waits until a pod answers another gateway's.
 func (f *fleet) reaches(t *testing.T, from, to string) {
 	t.Helper()
-	within(t, 30*time.Second, fmt.Sprintf("ping from the pod of %s to that of %s", from, to), func(ctx context.Context) error {
+	within(t, time.Minute, fmt.Sprintf("ping from the pod of %s to that of %s", from, to), func(ctx context.Context) error {
 		_, err := f.gw[from].InPod(ctx, "pod-"+from, "ping", "-c", "1", "-W", "1", f.pod[to])
 		return err
 	})
@@ -106,7 +106,7 @@ func (f *fleet) reaches(t *testing.T, from, to string) {
 
 func (f *fleet) route(t *testing.T, gw, kind, prefix string) {
 	t.Helper()
-	within(t, 30*time.Second, fmt.Sprintf("a route of kind %s to %s on %s", kind, prefix, gw), func(ctx context.Context) error {
+	within(t, time.Minute, fmt.Sprintf("a route of kind %s to %s on %s", kind, prefix, gw), func(ctx context.Context) error {
 		out, err := f.gw[gw].Ask(ctx, "explain", prefix)
 		if err == nil && !strings.Contains(out, prefix+": "+kind) {
 			err = fmt.Errorf("%s", out)
@@ -386,7 +386,7 @@ func (f *fleet) speakerKilled(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 20*time.Second, "the speaker's end to be seen", func(context.Context) error {
+	within(t, time.Minute, "the speaker's end to be seen", func(context.Context) error {
 		if log := gw.Tail(200); !strings.Contains(log, "the BGP speaker died") {
 			return fmt.Errorf("log: %s", log)
 		}
@@ -404,7 +404,7 @@ func (f *fleet) linkBounce(t *testing.T) {
 		if _, err := f.tors.Hosts[0].Run(t.Context(), "ip", "link", "set", "gw-a", state); err != nil {
 			t.Fatal(err)
 		}
-		within(t, 20*time.Second, "gw-a to see the carrier", func(ctx context.Context) error {
+		within(t, time.Minute, "gw-a to see the carrier", func(ctx context.Context) error {
 			out, err := f.gw["gw-a"].Ask(ctx, "status")
 			if err == nil && strings.Contains(out, "no carrier") != (state == "down") {
 				err = fmt.Errorf("%s", out)
