@@ -23,15 +23,7 @@ type Link struct {
 	MTU  int
 	// Up is the administrative state; Carrier says that packets can pass.
 	Up, Carrier bool
-	// Local, Remote, PMTUDiscovery and TTL are set for ipip and sit links, External
-	// for ip6tnl links whose routes say the outer addresses, Local, VNI, Port and
-	// Learning for vxlan links.
-	Local, Remote netip.Addr
-	PMTUDiscovery bool
-	TTL           int
-	External      bool
-	VNI, Port     int
-	Learning      bool
+	TunnelAttrs
 	// Parent and VLAN are set for vlan links, Mode for bonds; Master is the bond of a
 	// link that is a member.
 	Parent, VLAN int
@@ -39,6 +31,18 @@ type Link struct {
 	Master       int
 	// PermanentMAC is the hardware's own; empty where there is no hardware.
 	PermanentMAC net.HardwareAddr
+}
+
+// TunnelAttrs are what the kernel tells of a tunnel: Local, Remote, PMTUDiscovery and TTL
+// for ipip and sit links, External for ip6tnl links whose routes say the outer
+// addresses, Local, VNI, Port and Learning for vxlan links.
+type TunnelAttrs struct {
+	Local, Remote netip.Addr
+	PMTUDiscovery bool
+	TTL           int
+	External      bool
+	VNI, Port     int
+	Learning      bool
 }
 
 func fromLink(l netlink.Link) Link {
