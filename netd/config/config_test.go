@@ -71,9 +71,11 @@ func TestLab(t *testing.T) {
 	want := &Config{
 		Gateway: Gateway{Name: "gw-c"},
 		Uplinks: []Uplink{{
-			Name: "uplink0", Match: LinkMatch{Name: "eth0"}, MTU: 1500,
-			Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.2.13/24")},
-			Router:    netip.MustParseAddr("10.0.2.1"),
+			Link: Link{
+				Name: "uplink0", Match: LinkMatch{Name: "eth0"}, MTU: 1500,
+				Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.2.13/24")},
+			},
+			Router: netip.MustParseAddr("10.0.2.1"),
 		}},
 		BGP: BGP{
 			AS: 65103, RouterID: netip.MustParseAddr("10.0.2.13"), Port: 179,

@@ -131,10 +131,13 @@ env = { B = "3", C = "4" }
 	}
 	if diff := cmp.Diff([]Uplink{
 		{
-			Name: "u0", Match: LinkMatch{Name: "eth0"}, MTU: 9000, Router: netip.MustParseAddr("10.0.0.1"),
-			Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.11/24"), netip.MustParsePrefix("10.0.9.11/24")},
+			Link: Link{
+				Name: "u0", Match: LinkMatch{Name: "eth0"}, MTU: 9000,
+				Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.11/24"), netip.MustParsePrefix("10.0.9.11/24")},
+			},
+			Router: netip.MustParseAddr("10.0.0.1"),
 		},
-		{Name: "u1", Match: LinkMatch{MAC: mac(t, "52:54:00:01:00:0b")}, DHCP: true, MTU: 1500},
+		{Link: Link{Name: "u1", Match: LinkMatch{MAC: mac(t, "52:54:00:01:00:0b")}, MTU: 1500}, DHCP: true},
 	}, c.Uplinks, equal()); diff != "" {
 		t.Errorf("uplinks (-want +got)\n%s", diff)
 	}

@@ -2,72 +2,35 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 )
 
 // Uplink is a link toward a ToR.
 type Uplink struct {
-	// Name is what the link is called in this file, in logs and in the kernel
-	// (at most 15 octets): the matched link is renamed to it.
-	Name string
-	// Match says which of the box's links it is: by the kernel's (or the
-	// board's) name or by MAC address; exactly one is set, unless it is a VLAN or a Bond,
-	// which netd makes.
-	Match LinkMatch
-	VLAN  *VLAN
-	Bond  *Bond
-	// Addresses are the static addresses with their prefix length. With DHCP they are
-	// IPv6's only; none is for a link whose packets have the gateway's own address.
-	Addresses []netip.Prefix
+	// Of Link's Addresses, those with DHCP are IPv6's only; none is for a link whose packets
+	// have the gateway's own address. With DHCP the MTU holds unless the server names another.
+	Link
 	// DHCP asks a DHCPv4 server (RFC 2131) for address, router and MTU.
 	DHCP bool
 	// Router and Router6 are the static default routes' next hops; invalid means none.
 	// Router6 may be link-local.
 	Router, Router6 netip.Addr
-	// MTU in octets, 576 to 9216 (default 1500). With DHCP it holds unless the server
-	// names another.
-	MTU int
-}
-
-// LinkMatch finds one of the box's links.
-type LinkMatch struct {
-	Name string
-	MAC  net.HardwareAddr
 }
 
 type rawUplink struct {
-	n         *node
-	name      val[string]
-	matchName val[string]
-	matchMAC  val[net.HardwareAddr]
-	addresses val[[]val[netip.Prefix]]
-	dhcp      val[bool]
-	router    val[netip.Addr]
-	router6   val[netip.Addr]
-	vlan      rawVLAN
-	bond      rawBond
-	mtu       val[int]
+	rawLink
+	dhcp    val[bool]
+	router  val[netip.Addr]
+	router6 val[netip.Addr]
 }
 
 func (u *Uplink) keys(t *table) rawUplink {
 	defer t.done()
-	r := rawUplink{n: t.n, name: required(t, "name", &u.Name, ownLinkName("uplink0"))}
-	m := t.inline("match")
-	defer m.done()
-	r.matchName = optional(m, "name", &u.Match.Name, linkLabel())
-	r.matchMAC = optional(m, "mac", &u.Match.MAC, hardwareAddr())
-	r.vlan = u.vlanKeys(t)
-	r.bond = u.bondKeys(t)
+	r := rawUplink{rawLink: u.Link.keys(t, "uplink0", "10.0.1.11/24")}
 	r.dhcp = withDefault(t, "dhcp", &u.DHCP, boolean(), false)
-	r.addresses = elements(t, "address", &u.Addresses, interfaceAddr("10.0.1.11/24"))
 	r.router = optional(t, "router", &u.Router, ipv4("10.0.1.1"))
 	r.router6 = optional(t, "router6", &u.Router6, ipv6("2001:db8:1::1"))
-	r.mtu = withDefault(t, "mtu", &u.MTU, number[int](576, 9216, "1500"), 1500)
-	if r.matchName.n == nil && r.matchMAC.n == nil && r.vlan.n == nil && r.bond.n == nil && !m.quiet {
-		t.missing("match", `expected which of the box's links it is, e.g. match = { name = "eth0" } or match = { mac = "52:54:00:01:00:0a" }`)
-	}
 	if r.addresses.n == nil && r.dhcp.ok && !r.dhcp.v {
 		t.missing("address", `expected static addresses or DHCP, e.g. address = ["10.0.1.11/24"] or dhcp = true`)
 	}
@@ -75,45 +38,12 @@ func (u *Uplink) keys(t *table) rawUplink {
 }
 
 func (r *reader) checkUplinks(f *rawFile) {
-	us := f.uplinks
-	names, links, macs := map[string]*node{}, map[string]*node{}, map[string]*node{}
-	for _, u := range us {
-		if u.name.ok {
-			unique(r, names, u.name.v, u.name.n)
-		}
-		if u.matchName.ok {
-			unique(r, links, u.matchName.v, u.matchName.n)
-		}
-		if u.matchMAC.ok {
-			unique(r, macs, u.matchMAC.v.String(), u.matchMAC.n)
-		}
-		if u.matchName.n != nil && u.matchMAC.n != nil {
-			r.conflict(u.n.table["match"], "name and mac exclude each other: expected one of them")
-		}
-		if u.vlan.n != nil && u.bond.n != nil {
-			r.conflict(u.bond.n, "vlan and bond exclude each other: expected the bond as an uplink of its own, and its name as the VLAN's parent")
-		} else if made := u.made(); made != nil && u.n.table["match"] != nil {
-			r.conflict(made, "match is for a link that is there: expected one of match, vlan and bond")
-		}
+	links := f.links()
+	r.checkLinks(links)
+	for _, u := range f.uplinks {
 		r.checkUplinkAddresses(u, f)
 	}
-	r.checkVirtual(us)
-	for i, u := range us {
-		for j, other := range us {
-			if i != j && u.name.ok && other.matchName.ok && u.name.v == other.matchName.v {
-				r.conflict(u.name.n, "another uplink's link has this name (%s): expected a name that no link has yet, e.g. \"uplink%d\"", other.matchName.n, i)
-			}
-		}
-	}
-	r.checkSubnets(us)
-}
-
-// made is the node that says how netd makes the link, or nil.
-func (u rawUplink) made() *node {
-	if u.vlan.n != nil {
-		return u.vlan.n
-	}
-	return u.bond.n
+	r.checkSubnets(links)
 }
 
 // checkUplinkAddresses checks one uplink's addresses, routers and DHCP.
@@ -130,7 +60,7 @@ func (r *reader) checkUplinkAddresses(u rawUplink, f *rawFile) {
 	if dhcp && u.router.ok {
 		r.conflict(u.router.n, "with dhcp = true the server names the router: expected no router")
 	}
-	if u.dhcp.ok && !dhcp && u.addresses.ok && len(u.addresses.v) == 0 && !f.gateway.addresses.ok && !u.parentOf(f.uplinks) {
+	if u.dhcp.ok && !dhcp && u.addresses.ok && len(u.addresses.v) == 0 && !f.gateway.addresses.ok && !u.parentOf(f.links()) {
 		r.conflict(u.addresses.n, `without dhcp = true: expected at least one address, e.g. ["10.0.1.11/24"], or one in [gateway]`)
 	}
 	if !dhcp {
@@ -165,32 +95,6 @@ func (r *reader) checkRouter(u rawUplink, router val[netip.Addr]) {
 		r.conflict(router.n, "the uplink has no address of this family: expected one")
 	default:
 		r.conflict(router.n, "not in the uplink's subnet: expected a host's address in %s", strings.Join(subnets, " or "))
-	}
-}
-
-// checkSubnets reports subnets of different uplinks that overlap: the kernel would
-// send to all of both by one of the links.
-func (r *reader) checkSubnets(us []rawUplink) {
-	var seen []val[netip.Prefix]
-	for _, u := range us {
-		var own []val[netip.Prefix]
-		for _, a := range u.addresses.v {
-			if !a.ok {
-				continue
-			}
-			for _, s := range own {
-				if s.v.Addr() == a.v.Addr() {
-					r.conflict(a.n, "given before in line %d: expected each one once", s.n.line)
-				}
-			}
-			for _, s := range seen {
-				if s.v.Overlaps(a.v) {
-					r.conflict(a.n, "overlaps %s (%s): expected one uplink for a subnet", s.v.Masked(), s.n)
-				}
-			}
-			own = append(own, a)
-		}
-		seen = append(seen, own...)
 	}
 }
 

@@ -2,16 +2,16 @@ package config
 
 import "slices"
 
-// VLAN is an uplink that is one network of a trunk (IEEE 802.1Q).
+// VLAN is a link that is one network of a trunk (IEEE 802.1Q).
 type VLAN struct {
 	// ID is 1 to 4094.
 	ID int
 	// Parent is the trunk: a link of the box, by the kernel's or the board's name, or
-	// another uplink, such as a bond, by its own.
+	// another link of this file, such as a bond, by its own.
 	Parent string
 }
 
-// Bond is an uplink of several links.
+// Bond is a link of several.
 type Bond struct {
 	Mode BondMode
 	// Members are links of the box, by the kernel's or the board's name.
@@ -42,22 +42,22 @@ type rawBond struct {
 }
 
 // vlanKeys are those of vlan.
-func (u *Uplink) vlanKeys(t *table) rawVLAN {
+func (l *Link) vlanKeys(t *table) rawVLAN {
 	r := rawVLAN{n: t.child("vlan", about{})}
-	sub, v, there := orNone(t, "vlan", r.n, u.VLAN)
+	sub, v, there := orNone(t, "vlan", r.n, l.VLAN)
 	defer sub.done()
-	u.VLAN = there
+	l.VLAN = there
 	r.id = required(sub, "id", &v.ID, number[int](1, 4094, "100"))
 	r.parent = required(sub, "parent", &v.Parent, linkLabel())
 	return r
 }
 
 // bondKeys are those of bond.
-func (u *Uplink) bondKeys(t *table) rawBond {
+func (l *Link) bondKeys(t *table) rawBond {
 	r := rawBond{n: t.child("bond", about{})}
-	sub, b, there := orNone(t, "bond", r.n, u.Bond)
+	sub, b, there := orNone(t, "bond", r.n, l.Bond)
 	defer sub.done()
-	u.Bond = there
+	l.Bond = there
 	withDefault(sub, "mode", &b.Mode, oneOf(BondActiveBackup, BondLACP, BondXOR), BondActiveBackup)
 	r.members = elements(sub, "members", &b.Members, linkLabel())
 	if r.members.n == nil {
@@ -66,29 +66,29 @@ func (u *Uplink) bondKeys(t *table) rawBond {
 	return r
 }
 
-// checkVirtual compares the uplinks with the links that they are made of.
-func (r *reader) checkVirtual(us []rawUplink) {
+// checkVirtual compares the links with those that they are made of.
+func (r *reader) checkVirtual(ls []rawLink) {
 	type trunk struct {
 		parent string
 		id     int
 	}
 	tags, taken := map[trunk]*node{}, map[string]*node{}
-	for _, u := range us {
-		if u.matchName.ok {
-			taken[u.matchName.v] = u.matchName.n
+	for _, l := range ls {
+		if l.matchName.ok {
+			taken[l.matchName.v] = l.matchName.n
 		}
 	}
-	for _, u := range us {
-		if v := u.vlan; v.id.ok && v.parent.ok {
+	for _, l := range ls {
+		if v := l.vlan; v.id.ok && v.parent.ok {
 			unique(r, tags, trunk{v.parent.v, v.id.v}, v.id.n)
-			if u.name.ok && v.parent.v == u.name.v {
+			if l.name.ok && v.parent.v == l.name.v {
 				r.conflict(v.parent.n, "its own name: expected the trunk's")
 			}
 		}
-		if b := u.bond; b.members.ok && len(b.members.v) == 0 {
+		if b := l.bond; b.members.ok && len(b.members.v) == 0 {
 			r.conflict(b.members.n, `a bond of nothing: expected its links, e.g. ["eth0", "eth1"]`)
 		}
-		for _, m := range u.bond.members.v {
+		for _, m := range l.bond.members.v {
 			if m.ok {
 				unique(r, taken, m.v, m.n)
 			}
@@ -96,7 +96,7 @@ func (r *reader) checkVirtual(us []rawUplink) {
 	}
 }
 
-// parentOf tells whether a VLAN is on an uplink.
-func (u rawUplink) parentOf(us []rawUplink) bool {
-	return slices.ContainsFunc(us, func(o rawUplink) bool { return o.vlan.parent.ok && o.vlan.parent.v == u.name.v })
+// parentOf tells whether a VLAN is on a link.
+func (l rawLink) parentOf(ls []rawLink) bool {
+	return slices.ContainsFunc(ls, func(o rawLink) bool { return o.vlan.parent.ok && o.vlan.parent.v == l.name.v })
 }

@@ -130,7 +130,7 @@ func (c compiler) localFor(peer netip.Addr) netip.Addr {
 // otherFamily is an address of the other family on the link that has the local one, or
 // beside it among the gateway's own; invalid if there is none.
 func (c compiler) otherFamily(local netip.Addr) netip.Addr {
-	for _, u := range append([]config.Uplink{{Addresses: c.own()}}, c.Config.Uplinks...) {
+	for _, u := range append([]config.Uplink{{Link: config.Link{Addresses: c.own()}}}, c.Config.Uplinks...) {
 		own := c.prefixes(u)
 		if (local.Zone() == "" || u.Name != local.Zone()) && !slices.ContainsFunc(own, func(a netip.Prefix) bool { return a.Addr() == local }) {
 			continue

@@ -1,0 +1,133 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+)
+
+// Link is what every link has that netd sets up, whatever it is for.
+type Link struct {
+	// Name is what the link is called in this file, in logs and in the kernel
+	// (at most 15 octets): the matched link is renamed to it.
+	Name string
+	// Match says which of the box's links it is: by the kernel's (or the
+	// board's) name or by MAC address; exactly one is set, unless it is a VLAN or a Bond,
+	// which netd makes.
+	Match LinkMatch
+	VLAN  *VLAN
+	Bond  *Bond
+	// Addresses are the static addresses with their prefix length.
+	Addresses []netip.Prefix
+	// MTU in octets, 576 to 9216 (default 1500).
+	MTU int
+}
+
+// LinkMatch finds one of the box's links.
+type LinkMatch struct {
+	Name string
+	MAC  net.HardwareAddr
+}
+
+type rawLink struct {
+	n         *node
+	name      val[string]
+	matchName val[string]
+	matchMAC  val[net.HardwareAddr]
+	addresses val[[]val[netip.Prefix]]
+	vlan      rawVLAN
+	bond      rawBond
+	mtu       val[int]
+}
+
+// keys are those that all links have; name and address are examples.
+func (l *Link) keys(t *table, name, address string) rawLink {
+	r := rawLink{n: t.n, name: required(t, "name", &l.Name, ownLinkName(name))}
+	m := t.inline("match")
+	defer m.done()
+	r.matchName = optional(m, "name", &l.Match.Name, linkLabel())
+	r.matchMAC = optional(m, "mac", &l.Match.MAC, hardwareAddr())
+	r.vlan = l.vlanKeys(t)
+	r.bond = l.bondKeys(t)
+	r.addresses = elements(t, "address", &l.Addresses, interfaceAddr(address))
+	r.mtu = withDefault(t, "mtu", &l.MTU, number[int](576, 9216, "1500"), 1500)
+	if r.matchName.n == nil && r.matchMAC.n == nil && r.made() == nil && !m.quiet {
+		t.missing("match", `expected which of the box's links it is, e.g. match = { name = "eth0" } or match = { mac = "52:54:00:01:00:0a" }`)
+	}
+	return r
+}
+
+// made is the node that says how netd makes the link, or nil.
+func (l rawLink) made() *node {
+	if l.vlan.n != nil {
+		return l.vlan.n
+	}
+	return l.bond.n
+}
+
+// links are all that netd sets up.
+func (f *rawFile) links() []rawLink {
+	var all []rawLink
+	for _, u := range f.uplinks {
+		all = append(all, u.rawLink)
+	}
+	return all
+}
+
+// checkLinks reports links that are given twice, and those that can not be found or made
+// so.
+func (r *reader) checkLinks(ls []rawLink) {
+	names, links, macs := map[string]*node{}, map[string]*node{}, map[string]*node{}
+	for _, l := range ls {
+		if l.name.ok {
+			unique(r, names, l.name.v, l.name.n)
+		}
+		if l.matchName.ok {
+			unique(r, links, l.matchName.v, l.matchName.n)
+		}
+		if l.matchMAC.ok {
+			unique(r, macs, l.matchMAC.v.String(), l.matchMAC.n)
+		}
+		if l.matchName.n != nil && l.matchMAC.n != nil {
+			r.conflict(l.n.table["match"], "name and mac exclude each other: expected one of them")
+		}
+		if l.vlan.n != nil && l.bond.n != nil {
+			r.conflict(l.bond.n, "vlan and bond exclude each other: expected the bond as an uplink of its own, and its name as the VLAN's parent")
+		} else if made := l.made(); made != nil && l.n.table["match"] != nil {
+			r.conflict(made, "match is for a link that is there: expected one of match, vlan and bond")
+		}
+	}
+	r.checkVirtual(ls)
+	for i, l := range ls {
+		for j, other := range ls {
+			if i != j && l.name.ok && other.matchName.ok && l.name.v == other.matchName.v {
+				r.conflict(l.name.n, "another uplink's link has this name (%s): expected a name that no link has yet, e.g. \"uplink%d\"", other.matchName.n, i)
+			}
+		}
+	}
+}
+
+// checkSubnets reports subnets of different links that overlap: the kernel would
+// send to all of both by one of the links.
+func (r *reader) checkSubnets(ls []rawLink) {
+	var seen []val[netip.Prefix]
+	for _, l := range ls {
+		var own []val[netip.Prefix]
+		for _, a := range l.addresses.v {
+			if !a.ok {
+				continue
+			}
+			for _, s := range own {
+				if s.v.Addr() == a.v.Addr() {
+					r.conflict(a.n, "given before in line %d: expected each one once", s.n.line)
+				}
+			}
+			for _, s := range seen {
+				if s.v.Overlaps(a.v) {
+					r.conflict(a.n, "overlaps %s (%s): expected one uplink for a subnet", s.v.Masked(), s.n)
+				}
+			}
+			own = append(own, a)
+		}
+		seen = append(seen, own...)
+	}
+}
