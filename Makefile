@@ -1,8 +1,14 @@
 # make alone prints the targets.
 BOARD  ?= qemu-x86_64
 CONFIG ?= configs/examples/lab.toml
-DEVICE ?= gw-a
-IMAGE  ?= build/$(if $(DEVICE),$(DEVICE)-)$(BOARD).img
+# Without a DEVICE a box knows itself by its serial number and MAC addresses; the lab's
+# boxes are told who they are. An image is called by both, so that none is taken for another.
+LAB    := $(filter configs/examples/lab.toml,$(CONFIG))
+DEVICE ?= $(if $(LAB),gw-a)
+IMAGE  ?= build/$(if $(LAB),,$(basename $(notdir $(CONFIG)))-)$(if $(DEVICE),$(DEVICE)-)$(BOARD).img
+ifeq ($(wildcard board/$(BOARD)/board.toml),)
+$(error there is no board $(BOARD): expected one of $(notdir $(wildcard board/*)))
+endif
 ARCH   := $(shell sed -n 's/^arch = "\(.*\)"/\1/p' board/$(BOARD)/board.toml)
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -42,7 +48,8 @@ check-config: ## every error of CONFIG=FILE at once
 demo: build build/images/amd64/web.tar build/images/arm64/web.tar ## the lab on emulated boards; KEEP=1 leaves it up until Ctrl-C (root)
 	go run ./firmware/demo $(if $(KEEP),-keep) -version $(VERSION)
 
-flash: ## write IMAGE to a disk: DEV=/dev/sdX, FORCE=1 for one that is not removable
+flash: ## write the image of CONFIG to a disk: DEV=/dev/sdX, FORCE=1 for one that is not removable
+	@test -e $(IMAGE) || { echo "no $(IMAGE): make image BOARD=$(BOARD) CONFIG=$(CONFIG) DEVICE=$(DEVICE) makes it" >&2; exit 1; }
 	go run ./firmware/flash $(if $(FORCE),--force) $(IMAGE) $(DEV)
 
 test: check test-unit test-net test-vm test-board ## every test there is (root)

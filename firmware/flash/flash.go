@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +28,7 @@ const piece = 4 << 20
 type flasher struct {
 	sysfs, mounts, swaps string
 	out                  io.Writer
+	in                   io.Reader // who is asked before a disk is overwritten; nil: nobody
 }
 
 func (f flasher) flash(ctx context.Context, image, device string, force bool) error {
@@ -45,17 +50,22 @@ func (f flasher) flash(ctx context.Context, image, device string, force bool) er
 		return err
 	}
 	fmt.Fprintf(f.out, "%s will be overwritten with %s (%s, %d partitions)\n%s", device, image, size(st.Size()), len(table.Partitions), d)
-	if reasons := d.refusals(st.Size()); len(reasons) > 0 {
-		if d.block && d.size < st.Size() || !force {
-			return fmt.Errorf("%s %s; nothing was written%s", device, strings.Join(reasons, ", "), d.hint(st.Size()))
-		}
+	if err := d.refuse(device, st.Size(), force); err != nil {
+		return err
 	}
-	// O_EXCL on a block device fails if it is mounted or claimed (open(2)).
+	if d.block && !f.agreed(device) {
+		return fmt.Errorf("not agreed to: nothing was written to %s", device)
+	}
+	// O_EXCL on a block device fails if it or a partition of it is mounted or claimed
+	// (open(2)), in whichever namespace, whatever was forced.
 	flags := os.O_RDWR | unix.O_SYNC
-	if d.block && !force {
+	if d.block {
 		flags |= unix.O_EXCL
 	}
 	dst, err := os.OpenFile(device, flags, 0)
+	if errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%s is in use, as the kernel says; nothing was written", device)
+	}
 	if err != nil {
 		return fmt.Errorf("open disk: %w", err)
 	}
@@ -74,6 +84,16 @@ func (f flasher) flash(ctx context.Context, image, device string, force bool) er
 		}
 	}
 	return nil
+}
+
+// agreed asks whoever sits at the terminal.
+func (f flasher) agreed(device string) bool {
+	if f.in == nil {
+		return true
+	}
+	fmt.Fprintf(f.out, "All of %s will be lost. Type yes to go on: ", device)
+	line, err := bufio.NewReader(f.in).ReadString('\n')
+	return err == nil && strings.TrimSpace(line) == "yes"
 }
 
 // write copies the image and returns its SHA-256.
@@ -134,9 +154,10 @@ func (f flasher) each(ctx context.Context, what string, r io.Reader, total int64
 type disk struct {
 	block, removable bool
 	size             int64
+	sector           int64 // the logical one, of a block device
 	model            string
 	table            *gpt.Table // nil if there is none
-	uses             []string   // why it must not be overwritten
+	uses             []string   // who has it, and so why it must not be overwritten
 }
 
 func (f flasher) look(device string) (disk, error) {
@@ -186,7 +207,10 @@ func (f flasher) describe(d *disk, device string) error {
 		return strings.TrimSpace(string(b))
 	}
 	d.removable = word("removable") == "1"
-	d.model = strings.TrimSpace(word("device/vendor") + " " + word("device/model"))
+	d.model = cmp.Or(strings.TrimSpace(word("device/vendor")+" "+word("device/model")), "a disk without a model's name")
+	if d.sector, err = strconv.ParseInt(word("queue/logical_block_size"), 10, 64); err != nil {
+		return fmt.Errorf("sectors of %s: %w", device, err)
+	}
 	names := []string{name}
 	parts, err := filepath.Glob(filepath.Join(dir, "*", "partition"))
 	if err != nil {
@@ -211,9 +235,35 @@ func (f flasher) describe(d *disk, device string) error {
 			}
 		}
 	}
+	loops, err := f.loops(names)
+	if err != nil {
+		return err
+	}
+	d.uses = append(d.uses, loops...)
 	slices.Sort(d.uses)
 	d.uses = slices.Compact(d.uses)
 	return nil
+}
+
+// loops says which loop devices stand on one of the block devices: the kernel counts
+// these among nobody's holders, and refuses no one for their sake.
+func (f flasher) loops(names []string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(f.sysfs, "block", "*", "loop", "backing_file"))
+	if err != nil {
+		return nil, err
+	}
+	var uses []string
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // detached meanwhile
+		}
+		backing := strings.TrimSpace(string(b))
+		if dir, name := filepath.Split(backing); dir == "/dev/" && slices.Contains(names, name) {
+			uses = append(uses, "is in use by "+filepath.Base(filepath.Dir(filepath.Dir(file))))
+		}
+	}
+	return uses, nil
 }
 
 // uses says where a device is mounted or swapped to. A list that can not be
@@ -242,23 +292,30 @@ func (f flasher) uses(device string) ([]string, error) {
 	return uses, nil
 }
 
-// refusals says why an image must not be written there.
-func (d disk) refusals(image int64) []string {
+// refuse says why an image must not be written there, all reasons at once. Force is
+// for a disk that is not removable and for nothing else.
+func (d disk) refuse(device string, image int64, force bool) error {
 	reasons := slices.Clone(d.uses)
-	if !d.removable {
-		reasons = append(reasons, "is not removable")
-	}
-	if d.size < image && d.block {
+	if d.block && d.size < image {
 		reasons = append(reasons, fmt.Sprintf("has only %s", size(d.size)))
 	}
-	return reasons
-}
-
-func (d disk) hint(image int64) string {
-	if d.block && d.size < image {
-		return ""
+	if d.block && d.sector != gpt.SectorSize {
+		reasons = append(reasons, fmt.Sprintf("has sectors of %d octets, and the image is laid out for %d (some disks can be formatted so: nvme format)", d.sector, gpt.SectorSize))
 	}
-	return " (FORCE=1 does it all the same)"
+	if !d.block && d.size > 0 && d.size < image && d.table == nil {
+		reasons = append(reasons, fmt.Sprintf("is a file of %d octets without a partition table: expected a disk, an image, or an empty file", d.size))
+	}
+	hint := ""
+	if !d.removable && (!force || len(reasons) > 0) {
+		if len(reasons) == 0 {
+			hint = " (FORCE=1 does it all the same)"
+		}
+		reasons = append(reasons, "is not removable")
+	}
+	if len(reasons) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s %s; nothing was written%s", device, strings.Join(reasons, ", "), hint)
 }
 
 // String has a line for the disk and one for each partition.

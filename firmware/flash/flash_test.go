@@ -93,6 +93,7 @@ func TestFlashRefuses(t *testing.T) {
 		{"no image", filepath.Join(dir, "nosuch"), file, "open image: "},
 		{"no image in it", file, file, file + " is no disk image: read partition table: "},
 		{"no disk", image(t), filepath.Join(dir, "nosuch"), "look at disk: "},
+		{"a letter", image(t), file, file + " is a file of 9 octets without a partition table: expected a disk, an image, or an empty file; nothing was written"},
 		{"a folder", image(t), dir, dir + " is neither a disk nor a file"},
 		{"a terminal", image(t), "/dev/null", "/dev/null is neither a disk nor a file"},
 	} {
@@ -103,7 +104,7 @@ func TestFlashRefuses(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := f.flash(ctx, image(t), file, false); !errors.Is(err, context.Canceled) {
+	if err := f.flash(ctx, image(t), put(t, filepath.Join(dir, "empty"), ""), false); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
 	if got, err := os.ReadFile(file); err != nil || string(got) != "as it was" {
@@ -119,31 +120,56 @@ func TestDescribe(t *testing.T) {
 		put(t, filepath.Join(dev, n), "")
 	}
 	sys("sdy/removable", "1\n")
+	sys("sdy/queue/logical_block_size", "512\n")
 	sys("sdy/device/vendor", "ACME    \n")
 	sys("sdy/device/model", "Stick\n")
 	sys("sdz/removable", "0\n")
+	sys("sdz/queue/logical_block_size", "4096\n")
 	sys("sdz/sdz1/partition", "1\n")
 	sys("sdz/sdz1/holders/dm-0", "")
 	sys("sdz/sdz2/partition", "2\n")
 	sys("sdz/sdz3/partition", "3\n")
+	sys("sdz/sdz4/partition", "4\n")
+	sys("loop7/loop/backing_file", "/dev/sdz4\n")
+	sys("loop8/loop/backing_file", "/home/sdz\n")
 
+	refusal := func(d disk, size int64, force bool) string {
+		if err := d.refuse("/dev/sdx", size, force); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
 	stick := disk{block: true, size: 100}
 	if err := f.describe(&stick, filepath.Join(dev, "sdy")); err != nil {
 		t.Fatal(err)
 	}
-	if stick.model != "ACME Stick" || len(stick.refusals(100)) > 0 {
-		t.Errorf("%+v: refused: %v", stick, stick.refusals(100))
+	if got := refusal(stick, 100, false); stick.model != "ACME Stick" || got != "" {
+		t.Errorf("%+v: refused: %v", stick, got)
 	}
-	if diff := cmp.Diff([]string{"has only 0.0 MB"}, stick.refusals(101)); diff != "" {
+	if diff := cmp.Diff("/dev/sdx has only 0.0 MB; nothing was written", refusal(stick, 101, true)); diff != "" {
 		t.Errorf("too small (-want +got)\n%s", diff)
 	}
 	system := disk{block: true, size: 100}
 	if err := f.describe(&system, filepath.Join(dev, "sdz")); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"is in use by dm-0", "is mounted on /mnt", "is swap: partition", "is not removable"}
-	if diff := cmp.Diff(want, system.refusals(100)); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
+	if system.model != "a disk without a model's name" {
+		t.Errorf("model: %q", system.model)
+	}
+	// Force or not: it is for a disk that is not removable, and for nothing else.
+	want := "/dev/sdx is in use by dm-0, is in use by loop7, is mounted on /mnt, is swap: partition, " +
+		"has sectors of 4096 octets, and the image is laid out for 512 (some disks can be formatted so: nvme format), is not removable; nothing was written"
+	for _, force := range []bool{false, true} {
+		if diff := cmp.Diff(want, refusal(system, 100, force)); diff != "" {
+			t.Errorf("force %v (-want +got)\n%s", force, diff)
+		}
+	}
+	system.uses, system.sector = nil, 512
+	if diff := cmp.Diff("/dev/sdx is not removable; nothing was written (FORCE=1 does it all the same)", refusal(system, 100, false)); diff != "" {
+		t.Errorf("a fixed disk (-want +got)\n%s", diff)
+	}
+	if got := refusal(system, 100, true); got != "" {
+		t.Errorf("a fixed disk, forced: %s", got)
 	}
 	if err := f.describe(&disk{}, filepath.Join(dev, "sdz2")); err == nil || !strings.Contains(err.Error(), "expected a whole disk") {
 		t.Errorf("a partition: %v", err)

@@ -2,9 +2,9 @@
 //
 //	flash [--force] IMAGE DEVICE
 //
-// It shows what is on the disk first. A disk that is in use (mounted, swap, part
-// of another device) or not removable is refused without --force. A regular file
-// may stand for a disk.
+// It shows what is on the disk first. A disk that is not removable is refused without
+// --force; one that is in use (mounted, swap, part of another device) or has not the
+// image's sectors is refused whatever is forced. A regular file may stand for a disk.
 package main
 
 import (
@@ -15,12 +15,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	force := flag.Bool("force", false, "write to a disk that is in use or not removable, too")
+	force := flag.Bool("force", false, "write to a disk that is not removable, too")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: flash [--force] IMAGE DEVICE   (make flash DEV=/dev/sdX [FORCE=1])")
 		flag.PrintDefaults()
@@ -31,6 +33,9 @@ func main() {
 		os.Exit(2)
 	}
 	f := flasher{sysfs: "/sys", mounts: "/proc/self/mounts", swaps: "/proc/swaps", out: os.Stdout}
+	if _, err := unix.IoctlGetTermios(int(os.Stdin.Fd()), unix.TCGETS); err == nil {
+		f.in = os.Stdin
+	}
 	err := f.flash(ctx, flag.Arg(0), flag.Arg(1), *force)
 	if errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("interrupted: %s holds half an image now", flag.Arg(1))
