@@ -65,9 +65,9 @@ func (u *uplinks) look(want intent.Intent, pods map[string]pod.Pod) error {
 // apply makes the uplinks so, and tells whether their states are others than before. An
 // uplink without its link or lease is in its State; the error is for what stops everything.
 func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
-	wanted := make([]link.Uplink, len(want.Uplinks))
+	wanted := make([]link.Wanted, len(want.Uplinks))
 	for i, w := range want.Uplinks {
-		wanted[i] = w.Uplink
+		wanted[i] = w.Wanted
 	}
 	states, err := link.Apply(u.kernel, wanted, u.leases, want.Own)
 	if err != nil {

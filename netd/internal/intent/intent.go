@@ -94,7 +94,7 @@ type Box struct {
 // and leased. What the kernel has at the moment may be less, while a link is being
 // mended, and that must not move sessions and tunnels.
 type Uplink struct {
-	link.Uplink
+	link.Wanted
 	Prefixes []netip.Prefix
 }
 

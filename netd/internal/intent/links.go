@@ -21,7 +21,7 @@ func (c compiler) box() Box {
 func (c compiler) uplinks() []Uplink {
 	wanted := make([]Uplink, 0, len(c.Config.Uplinks))
 	for _, u := range c.Config.Uplinks {
-		w := link.Uplink{
+		w := link.Wanted{
 			Name: u.Name, MatchName: u.Match.Name, MatchMAC: c.matchMAC(u.Match), Addresses: u.Addresses,
 			DHCP: u.DHCP, Router: u.Router, Router6: u.Router6, MTU: u.MTU,
 		}

@@ -20,14 +20,14 @@ import (
 func TestBothFamilies(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c := wire(t)
-		u := link.Uplink{
+		u := link.Wanted{
 			Name: "uplink0", MatchName: "eth0", MTU: 1500, Router: ip("10.0.1.1"), Router6: ip("fe80::1"),
 			Addresses: []netip.Prefix{pfx("10.0.1.11/24"), pfx("2001:db8:1::11/64")},
 		}
 		gateway := []netip.Addr{ip("10.255.0.11"), ip("2001:db8:ffff::11")}
-		apply := func(u link.Uplink, gateway []netip.Addr) link.State {
+		apply := func(u link.Wanted, gateway []netip.Addr) link.State {
 			t.Helper()
-			states, err := link.Apply(c, []link.Uplink{u}, nil, gateway)
+			states, err := link.Apply(c, []link.Wanted{u}, nil, gateway)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +79,7 @@ func TestDuplicateAddress(t *testing.T) {
 		} {
 			ownnet.Command(t, line)
 		}
-		u := link.Uplink{Name: "uplink0", MatchName: "eth0", MTU: 1500, Addresses: []netip.Prefix{pfx("2001:db8:1::11/64")}}
+		u := link.Wanted{Name: "uplink0", MatchName: "eth0", MTU: 1500, Addresses: []netip.Prefix{pfx("2001:db8:1::11/64")}}
 		want := "another host on the link has the address 2001:db8:1::11, too (duplicate address detection)"
 		ownnet.Within(t, 15*time.Second, "the duplicate to be found", func() error {
 			if s := apply(t, c, u, nil); s.Problem != want {
@@ -97,7 +97,7 @@ func TestLinkDownRoutes(t *testing.T) {
 		c := wire(t)
 		ownnet.Command(t, "ip link add eth1 type veth peer name tor1 netns tor")
 		ownnet.Command(t, "ip -n tor link set tor1 up")
-		both := []link.Uplink{
+		both := []link.Wanted{
 			{Name: "uplink0", MatchName: "eth0", MTU: 1500, Addresses: []netip.Prefix{pfx("10.0.1.11/24"), pfx("2001:db8:1::11/64")}},
 			{Name: "uplink1", MatchName: "eth1", MTU: 1500, Addresses: []netip.Prefix{pfx("10.0.2.11/24"), pfx("2001:db8:2::11/64")}},
 		}

@@ -12,8 +12,8 @@ import (
 	"netd/netd/layout"
 )
 
-// Uplink is a wanted link.
-type Uplink struct {
+// Wanted is a wanted link.
+type Wanted struct {
 	Name string
 	// MatchName or MatchMAC finds the link.
 	MatchName string
@@ -54,7 +54,7 @@ func (s State) Equal(o State) bool {
 // An uplink whose link is missing, or that the kernel refuses, has its Problem in its
 // State and does not stop the others; the error is for a kernel that could not be read.
 // leases has what DHCP gave, by uplink name.
-func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease, gateway []netip.Addr) ([]State, error) {
+func Apply(k Kernel, uplinks []Wanted, leases map[string]Lease, gateway []netip.Addr) ([]State, error) {
 	links, err := k.Links()
 	if err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func Apply(k Kernel, uplinks []Uplink, leases map[string]Lease, gateway []netip.
 
 // leased is the uplink with what a lease gave, and its router; mtu is the link's, which
 // is left alone until a server has been asked.
-func (u Uplink) leased(l Lease, mtu int) (Uplink, netip.Addr) {
+func (u Wanted) leased(l Lease, mtu int) (Wanted, netip.Addr) {
 	if !l.Address.IsValid() {
 		u.MTU = mtu
 		return u, u.Router
@@ -166,7 +166,7 @@ func (o *own) gateway(k Kernel, links []rtnl.Link, addresses []netip.Addr) error
 const loopback = "lo"
 
 // router6 is the IPv6 router with its zone.
-func (u Uplink) router6() netip.Addr {
+func (u Wanted) router6() netip.Addr {
 	if u.Router6.IsLinkLocalUnicast() {
 		return u.Router6.WithZone(u.Name)
 	}
@@ -189,7 +189,7 @@ func (o own) sweep(k Kernel) error {
 
 // find prefers the link with the MAC address, or else the one that already has the
 // uplink's name.
-func (u Uplink) find(links []rtnl.Link) *rtnl.Link {
+func (u Wanted) find(links []rtnl.Link) *rtnl.Link {
 	if u.VLAN != nil || u.Bond != nil || u.MatchMAC == nil {
 		if l := (Match{Name: u.Name}).in(links); l != nil && l.Name == u.Name {
 			return l
@@ -201,7 +201,7 @@ func (u Uplink) find(links []rtnl.Link) *rtnl.Link {
 	return Match{u.MatchName, u.MatchMAC}.in(links)
 }
 
-func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
+func (u Wanted) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
 	var errs []error
 	if l.Name != u.Name {
 		errs = append(errs, k.Rename(l.Index, u.Name))
@@ -234,7 +234,7 @@ func (u Uplink) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
 // setSysctls makes the kernel let routes and addresses live and die with the link's
 // carrier, not with its administrative state: what goes by a link without carrier
 // takes another way, and addresses stay.
-func (u Uplink) setSysctls(wanted []netip.Prefix) []error {
+func (u Wanted) setSysctls(wanted []netip.Prefix) []error {
 	errs := []error{rtnl.SetSysctl("ipv4/conf/"+u.Name+"/ignore_routes_with_linkdown", "1")}
 	six := u.Router6.IsValid() || slices.ContainsFunc(wanted, func(p netip.Prefix) bool { return p.Addr().Is6() })
 	if !six {

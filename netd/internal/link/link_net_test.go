@@ -38,9 +38,9 @@ func wire(t *testing.T) *rtnl.Conn {
 	return c
 }
 
-func apply(t *testing.T, c *rtnl.Conn, u link.Uplink, leases map[string]link.Lease) link.State {
+func apply(t *testing.T, c *rtnl.Conn, u link.Wanted, leases map[string]link.Lease) link.State {
 	t.Helper()
-	states, err := link.Apply(c, []link.Uplink{u}, leases, nil)
+	states, err := link.Apply(c, []link.Wanted{u}, leases, nil)
 	if err != nil || len(states) != 1 {
 		t.Fatalf("apply: %+v, %v", states, err)
 	}
@@ -66,7 +66,7 @@ func TestStaticUplink(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		u := link.Uplink{
+		u := link.Wanted{
 			Name: "uplink0", MatchName: "eth0", MTU: 1400, Router: ip("10.0.1.1"),
 			Addresses: []netip.Prefix{pfx("10.0.1.11/24"), pfx("10.0.9.1/32")},
 		}
@@ -123,7 +123,7 @@ func TestLeasedUplink(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c := wire(t)
 		ownnet.Command(t, "ip link set eth0 mtu 1480")
-		u := link.Uplink{Name: "uplink0", MatchName: "eth0", MTU: 1500, DHCP: true}
+		u := link.Wanted{Name: "uplink0", MatchName: "eth0", MTU: 1500, DHCP: true}
 		none := link.State{Name: "uplink0", MTU: 1480, Problem: "no DHCP lease yet"}
 		expect(t, "before", none, apply(t, c, u, nil))
 

@@ -36,7 +36,7 @@ type Bond struct {
 const mark = "netd uplink"
 
 // order puts bonds first and VLANs, which may be theirs, last.
-func order(uplinks []Uplink) []int {
+func order(uplinks []Wanted) []int {
 	turn := make([]int, len(uplinks))
 	for i := range turn {
 		turn[i] = i
@@ -86,7 +86,7 @@ func (m Match) String() string {
 
 // make makes the link of an uplink that is a VLAN or a bond, and tells whether the
 // list of links has changed.
-func (u Uplink) make(k Kernel, links []rtnl.Link) (bool, error) {
+func (u Wanted) make(k Kernel, links []rtnl.Link) (bool, error) {
 	i := slices.IndexFunc(links, func(l rtnl.Link) bool { return l.Name == u.Name })
 	switch {
 	case u.VLAN != nil:
@@ -101,7 +101,7 @@ func (u Uplink) make(k Kernel, links []rtnl.Link) (bool, error) {
 	return false, nil
 }
 
-func (u Uplink) makeVLAN(k Kernel, links []rtnl.Link, i int, parent rtnl.Link) (bool, error) {
+func (u Wanted) makeVLAN(k Kernel, links []rtnl.Link, i int, parent rtnl.Link) (bool, error) {
 	var errs []error
 	if parent.MTU < u.MTU {
 		errs = append(errs, k.SetMTU(parent.Index, u.MTU))
@@ -118,14 +118,14 @@ func (u Uplink) makeVLAN(k Kernel, links []rtnl.Link, i int, parent rtnl.Link) (
 
 // makeRoom removes what has the uplink's name, if netd has made it; or the kernel: with
 // its module comes a bond0 that nobody has asked for.
-func (u Uplink) makeRoom(k VirtualLinks, links []rtnl.Link, i int) error {
+func (u Wanted) makeRoom(k VirtualLinks, links []rtnl.Link, i int) error {
 	if i < 0 || links[i].Alias != mark && (links[i].Kind != "bond" || links[i].Up) {
 		return nil
 	}
 	return k.DeleteLink(u.Name)
 }
 
-func (u Uplink) makeBond(k Kernel, links []rtnl.Link, i int) (bool, error) {
+func (u Wanted) makeBond(k Kernel, links []rtnl.Link, i int) (bool, error) {
 	made := i < 0 || links[i].Kind != "bond" || links[i].Mode != u.Bond.Mode
 	var errs []error
 	if made {
@@ -163,13 +163,13 @@ func (u Uplink) makeBond(k Kernel, links []rtnl.Link, i int) (bool, error) {
 }
 
 // sweepVirtual removes the links that were made for uplinks that are no more.
-func sweepVirtual(k Kernel, uplinks []Uplink) error {
+func sweepVirtual(k Kernel, uplinks []Wanted) error {
 	links, err := k.Links()
 	if err != nil {
 		return err
 	}
 	for _, l := range links {
-		wanted := slices.ContainsFunc(uplinks, func(u Uplink) bool {
+		wanted := slices.ContainsFunc(uplinks, func(u Wanted) bool {
 			return u.Name == l.Name && (u.VLAN != nil && l.Kind == "vlan" || u.Bond != nil && l.Kind == "bond")
 		})
 		if l.Alias == mark && !wanted {

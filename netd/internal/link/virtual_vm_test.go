@@ -55,7 +55,7 @@ func TestVLANOnBond(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			uplinks := []link.Uplink{
+			uplinks := []link.Wanted{
 				{
 					Name: "storage", MTU: 1400, VLAN: &link.VLAN{ID: 100, Parent: link.Match{Name: "bond0"}},
 					Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.9.11/24"), netip.MustParsePrefix("2001:db8:9::11/64")},
