@@ -40,6 +40,8 @@ func run(args []string) int {
 	ctx := untilSignal()
 	var err error
 	switch role, rest := args[1], args[2:]; role {
+	case "--version":
+		fmt.Println("netd", version)
 	case "init":
 		err = boot.Init(layout.Netd)
 	case "run":

@@ -167,7 +167,7 @@ func (p *Peer) commonKeys(t *table, name, address string) rawPeer {
 		address: optional(t, "address", &p.Address, peerAddr(address)),
 		source:  optional(t, "source", &p.Source, peerAddr("10.0.1.11")),
 	}
-	optional(t, "description", &p.Description, freeText("rack 7, port 12"))
+	optional(t, "description", &p.Description, freeText("rack 7, port 12", 255))
 	down := shutdown{p.Shutdown, p.ShutdownMessage}
 	withDefault(t, "shutdown", &down, shutdownText(), shutdown{})
 	p.Shutdown, p.ShutdownMessage = down.down, down.message
@@ -296,16 +296,21 @@ func filePath(eg string) want[string] {
 	})
 }
 
-// freeText is a line for people.
-func freeText(eg string) want[string] {
-	return matching("a line of 1 to 255 octets without control characters", eg, func(s string) bool {
-		return s != "" && len(s) <= 255 && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+// freeText is a line for people, of so many octets at most.
+func freeText(eg string, most int) want[string] {
+	return matching(fmt.Sprintf("a line of 1 to %d octets without control characters", most), eg, func(s string) bool {
+		return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 	})
 }
 
+// LongestMessage is what a peer can be told at the end of a session, in octets: GoBGP
+// cuts it there (RFC 9003 section 2 allows 255).
+const LongestMessage = 128
+
 func shutdownText() want[shutdown] {
-	text := freeText("")
-	return want[shutdown]{"true, false, or why (1 to 255 octets, which the peer is told)", quote("rack 7 moves on Monday"), func(n *node) (shutdown, *wrong) {
+	text := freeText("", LongestMessage)
+	form := fmt.Sprintf("true, false, or why (1 to %d octets, which the peer is told)", LongestMessage)
+	return want[shutdown]{form, quote("rack 7 moves on Monday"), func(n *node) (shutdown, *wrong) {
 		if down, ok := n.value.(bool); ok {
 			return shutdown{down: down}, nil
 		}

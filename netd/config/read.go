@@ -174,7 +174,7 @@ func (t *table) done() {
 		if len(t.keys) == 1 {
 			text = "expected only " + t.keys[0]
 		}
-		if s := nearest(key, t.keys); s != "" {
+		if s := Nearest(key, t.keys); s != "" {
 			text += fmt.Sprintf("; did you mean %q?", s)
 			delete(t.lacks, s)
 		}
@@ -187,8 +187,9 @@ func (t *table) done() {
 	}
 }
 
-// nearest returns the key that was probably meant, or "".
-func nearest(key string, keys []string) string {
+// Nearest returns the word that was probably meant: with a third of its octets inserted,
+// deleted or changed at most (or one of them); "" if there is none.
+func Nearest(key string, keys []string) string {
 	norm := strings.ReplaceAll(strings.ToLower(key), "_", "-")
 	best, bestDistance := "", max(1, len(norm)/3)
 	for _, k := range keys {

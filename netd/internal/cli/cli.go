@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"netd/netd/config"
 	"netd/netd/internal/api"
 )
 
@@ -201,6 +202,11 @@ func (c *call) show(v any, human func()) error {
 	return enc.Encode(v)
 }
 
+// done says what a change has done, to a person.
+func (c *call) done(said string) error {
+	return c.show(struct{}{}, func() { fmt.Fprintln(c.Out, said) })
+}
+
 func version(_ context.Context, c *call) error {
 	if err := c.parse(0, 0); err != nil {
 		return err
@@ -209,19 +215,22 @@ func version(_ context.Context, c *call) error {
 	return err
 }
 
-// nearest suggests the verb that shares the longest beginning with a wrong one.
+// nearest suggests the verb that is meant by a wrong one: misspelt, cut short, or
+// another program's word for it.
 func nearest(name string) string {
-	best, length := "", 0
+	best := map[string]string{
+		"config": "check", "validate": "check", "test": "check", "restart": "reload", "commit": "confirm", "undo": "rollback",
+		"neighbors": "peers", "neighbours": "peers", "ps": "pods", "show": "status", "trace": "explain",
+	}[name]
+	if best == "" {
+		best = config.Nearest(name, Names())
+	}
 	for _, n := range Names() {
-		i := 0
-		for i < min(len(n), len(name)) && n[i] == name[i] {
-			i++
-		}
-		if i > length {
-			best, length = n, i
+		if best == "" && len(name) > 2 && strings.HasPrefix(n, name) {
+			best = n
 		}
 	}
-	if length < 2 {
+	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf(" (did you mean %q?)", best)

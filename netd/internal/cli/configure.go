@@ -24,7 +24,12 @@ func reload(ctx context.Context, c *call) error {
 func apply(ctx context.Context, c *call) error {
 	change := api.Change{Do: api.Apply}
 	c.flags.BoolVar(&change.DryRun, "dry-run", false, "print what would change, and touch nothing")
-	c.flags.DurationVar(&change.Confirm, "confirm", 0, "go back by itself after this `time` (1s to 24h) without netd confirm")
+	c.flags.Func("confirm", "go back by itself after this `time` (1s to 24h) without netd confirm", func(s string) (err error) {
+		if change.Confirm, err = time.ParseDuration(s); err != nil {
+			return errors.New("expected a number with its unit, e.g. 5m")
+		}
+		return nil
+	})
 	if err := c.parse(1, 1); err != nil {
 		return err
 	}

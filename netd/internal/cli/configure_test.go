@@ -57,6 +57,7 @@ func TestConfigure(t *testing.T) {
 		{"apply", dir + "none.toml"},
 		{"apply"},
 		{"apply", "--confirm", "soon", "x"},
+		{"apply", "--confirm", "5", "x"},
 		{"drain"},
 		{"drain", "--undo"},
 		{"drain", "tor1"},

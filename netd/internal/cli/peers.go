@@ -24,17 +24,25 @@ func peers(ctx context.Context, c *call) error {
 	}
 	i := slices.IndexFunc(list, func(p api.Peer) bool { return p.Name == c.args[0] || p.Address.String() == c.args[0] })
 	if i < 0 {
-		return fmt.Errorf("no peer %s: expected one of %s", c.args[0], names(list))
+		return unknown("peer", c.args[0], names(list))
 	}
 	return c.show(list[i], func() { printPeer(c.Out, list[i]) })
 }
 
-func names(list []api.Peer) string {
+func names(list []api.Peer) []string {
 	all := make([]string, len(list))
 	for i, p := range list {
 		all[i] = p.Name
 	}
-	return strings.Join(all, ", ")
+	return all
+}
+
+// unknown is the error of a name that nothing has.
+func unknown(what, name string, known []string) error {
+	if len(known) == 0 {
+		return fmt.Errorf("no %s %s: there is none", what, name)
+	}
+	return fmt.Errorf("no %s %s: expected one of %s", what, name, strings.Join(known, ", "))
 }
 
 func printPeers(out io.Writer, list []api.Peer) {
@@ -110,6 +118,15 @@ func routes(ctx context.Context, c *call) error {
 	var list []api.Route
 	if err := c.agent.Get(ctx, "/v1/routes", &list); err != nil {
 		return err
+	}
+	if *peer != "" {
+		var known []api.Peer
+		if err := c.agent.Get(ctx, "/v1/peers", &known); err != nil {
+			return err
+		}
+		if all := names(known); !slices.Contains(all, *peer) {
+			return unknown("peer", *peer, all)
+		}
 	}
 	list = slices.DeleteFunc(list, func(r api.Route) bool {
 		return of.IsValid() && !of.Overlaps(r.Prefix) ||

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -197,7 +198,21 @@ func podVerb(ctx context.Context, c *call) error {
 		}
 		return c.show(p, func() { fmt.Fprintf(c.Out, "%s %s dev %s netns %s\n", p.Name, addrs(p.Addresses), p.Link, p.Netns) })
 	case "del":
-		return c.agent.RemovePod(ctx, name)
+		var list []api.Pod
+		if err := c.agent.Get(ctx, "/v1/pods", &list); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(list, func(p api.Pod) bool { return p.Name == name }) {
+			all := make([]string, len(list))
+			for i, p := range list {
+				all[i] = p.Name
+			}
+			return unknown("pod", name, all)
+		}
+		if err := c.agent.RemovePod(ctx, name); err != nil {
+			return err
+		}
+		return c.done(fmt.Sprintf("pod %s has no network any more", name))
 	}
 	c.flags.Usage()
 	return ErrUsage
@@ -207,9 +222,13 @@ func metrics(ctx context.Context, c *call) error {
 	if err := c.parse(0, 0); err != nil {
 		return err
 	}
+	if c.json {
+		return errors.New("--json: the metrics are in Prometheus' text format only; netd status --json has the same facts")
+	}
 	text, err := c.agent.Metrics(ctx)
 	if err != nil {
 		return err
 	}
-	return c.show(text, func() { fmt.Fprint(c.Out, text) })
+	_, err = fmt.Fprint(c.Out, text)
+	return err
 }

@@ -16,9 +16,6 @@ import (
 	"netd/netd/internal/intent"
 )
 
-// longestMessage is what GoBGP tells a peer at most, in octets (RFC 9003 allows 255).
-const longestMessage = 128
-
 func (o Options) ordersFile() string { return filepath.Join(o.RunDir, "orders.json") }
 
 // loadOrders reads those that were given before a restart of the agent.
@@ -109,8 +106,8 @@ func checkDown(peers map[string]intent.About, o api.Order) error {
 	switch {
 	case !known:
 		return fmt.Errorf("no peer %s: expected one of %s", o.Peer, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
-	case len(o.Message) > longestMessage || !utf8.ValidString(o.Message):
-		return fmt.Errorf("message of %d octets: expected at most %d of UTF-8", len(o.Message), longestMessage)
+	case len(o.Message) > intent.LongestMessage || !utf8.ValidString(o.Message):
+		return fmt.Errorf("message of %d octets: expected at most %d of UTF-8", len(o.Message), intent.LongestMessage)
 	}
 	return nil
 }

@@ -25,6 +25,9 @@ type Sources struct {
 	ByHand    []string              // names of the pods that were made by hand
 }
 
+// LongestMessage is how long what a peer is told may be, in octets.
+const LongestMessage = config.LongestMessage
+
 // Orders are what a person has said that holds until the next reboot, over restarts
 // of the agent and whatever the configuration says.
 type Orders struct {
