@@ -21,6 +21,7 @@ func (r *reader) check(f *rawFile) {
 	r.checkPools(f)
 	r.checkMTU6(f)
 	r.checkWorkloads(f)
+	r.checkPorts(f)
 }
 
 // unique reports values that occurred before; seen has where.
@@ -98,19 +99,39 @@ func (r *reader) checkPools(f *rawFile) {
 // checkPoolAgainstHosts reports hosts' addresses inside of a pool: a block's route
 // that covers a peer's address takes its session down, and comes back with it.
 func (r *reader) checkPoolAgainstHosts(f *rawFile, p rawPool) {
+	before := len(r.problems)
 	for _, u := range f.uplinks {
 		for _, a := range u.addresses.v {
 			if a.ok && a.v.Overlaps(p.prefix.v) {
 				r.conflict(p.prefix.n, "overlaps an uplink's subnet %s (%s): expected addresses that only pods have", a.v.Masked(), a.n)
 			}
 		}
-		if u.router.ok && p.prefix.v.Contains(u.router.v) {
-			r.conflict(p.prefix.n, "contains the router %s (%s): expected addresses that only pods have", u.router.v, u.router.n)
+	}
+	if len(r.problems) > before {
+		return // Its router and peers are in it, too.
+	}
+	for _, u := range f.uplinks {
+		for _, router := range []val[netip.Addr]{u.router, u.router6} {
+			if router.ok && p.prefix.v.Contains(router.v) {
+				r.conflict(p.prefix.n, "contains the router %s (%s): expected addresses that only pods have", router.v, router.n)
+			}
 		}
 	}
-	for _, b := range append(append([]rawPeer(nil), f.bgp.peers...), f.bgp.gateways...) {
-		if b.address.ok && p.prefix.v.Contains(b.address.v) {
-			r.conflict(p.prefix.n, "contains the peer %s (%s): expected addresses that only pods have", b.address.v, b.address.n)
+	for _, a := range f.gateway.addresses.v {
+		if a.ok && p.prefix.v.Contains(a.v) {
+			r.conflict(p.prefix.n, "contains the gateway's own address %s (%s): expected addresses that only pods have", a.v, a.n)
+		}
+	}
+	for _, b := range slices.Concat(f.bgp.peers, f.bgp.gateways) {
+		for _, a := range []val[netip.Addr]{b.address, b.other} {
+			if a.ok && !b.self && p.prefix.v.Contains(a.v) {
+				r.conflict(p.prefix.n, "contains the peer %s (%s): expected addresses that only pods have", a.v, a.n)
+			}
+		}
+	}
+	for _, e := range f.bgp.ranges {
+		if e.prefix.ok && inside(e.prefix.v, p.prefix.v) {
+			r.conflict(e.prefix.n, "within the pool %s (%s): expected peers that are no pods", p.prefix.v, p.prefix.n)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func (r *reader) readDevices(root *node) []device {
 			n:      t.n,
 			label:  strings.TrimSuffix(strings.TrimPrefix(t.n.path, "device["), "]"),
 			match:  m.n,
-			name:   optional(m, "name", new(string), hostName("gw-a")),
+			name:   optional(m, "name", new(string), gatewayName()),
 			serial: optional(m, "serial", new(string), serialNumber()),
 		}
 		if mac := optional(m, "mac", new(net.HardwareAddr), hardwareAddr()); mac.ok {

@@ -84,6 +84,8 @@ func setups() map[string]map[string]string {
 func inputs() map[string]string {
 	return map[string]string{
 		"bgp.peer.name":               `"tor9"`,
+		"bgp.peer.source":             `"10.0.1.12"`,
+		"bgp.gateway.source":          `"10.0.1.12"`,
 		"bgp.filter.name":             `"from-all"`,
 		"management.console-password": `"$6$netdlab$G5Dn5oeJyLv7r.0yPqJFISyoAj.IyiOWW49gNinyvReVhdC69lMkyuBkir628fhJC9pzR/6PNTqzuJVp6.lhn0"`,
 	}

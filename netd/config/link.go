@@ -87,16 +87,8 @@ func (r *reader) checkLinks(ls []rawLink) {
 		if l.matchMAC.ok {
 			unique(r, macs, l.matchMAC.v.String(), l.matchMAC.n)
 		}
-		if l.matchName.n != nil && l.matchMAC.n != nil {
-			r.conflict(l.n.table["match"], "name and mac exclude each other: expected one of them")
-		}
-		if l.vlan.n != nil && l.bond.n != nil {
-			r.conflict(l.bond.n, "vlan and bond exclude each other: expected the bond as an uplink of its own, and its name as the VLAN's parent")
-		} else if made := l.made(); made != nil && l.n.table["match"] != nil {
-			r.conflict(made, "match is for a link that is there: expected one of match, vlan and bond")
-		}
+		r.checkKind(l)
 	}
-	r.checkVirtual(ls)
 	for i, l := range ls {
 		for j, other := range ls {
 			if i != j && l.name.ok && other.matchName.ok && l.name.v == other.matchName.v {
@@ -104,6 +96,8 @@ func (r *reader) checkLinks(ls []rawLink) {
 			}
 		}
 	}
+	r.checkMembers(ls)
+	r.checkVLANs(ls)
 }
 
 // checkSubnets reports subnets of different links that overlap: the kernel would

@@ -112,7 +112,8 @@ type rawPeer struct {
 }
 
 type rawRange struct {
-	name val[string]
+	name   val[string]
+	prefix val[netip.Prefix]
 	rawSession
 }
 
@@ -178,7 +179,7 @@ func (p *Peer) commonKeys(t *table, name, address string) rawPeer {
 func (e *Range) keys(t *table, b *rawBGP) rawRange {
 	defer t.done()
 	r := rawRange{name: required(t, "name", &e.Name, hostName("rack-7"))}
-	required(t, "prefix", &e.Prefix, peerPrefix("10.0.7.0/24"))
+	r.prefix = required(t, "prefix", &e.Prefix, peerPrefix("10.0.7.0/24"))
 	kind := withDefault(t, "type", &e.Type, oneOf(TypeToR, TypeReflector, TypeGateway), TypeGateway)
 	r.rawSession = e.Session.keys(t, b, kind, "65107")
 	r.reflectorClient = withDefault(t, "reflector-client", &e.ReflectorClient, boolean(), false)
@@ -381,8 +382,12 @@ func (r *reader) checkEnds(p rawPeer, f *rawFile, own map[netip.Addr]*node) {
 	if a := own[p.address.v]; p.address.ok && a != nil {
 		r.conflict(p.address.n, "this gateway's own address (%s): expected the peer's", a)
 	}
-	if p.source.ok && p.address.ok && p.source.v.Is4() != p.address.v.Is4() {
-		r.conflict(p.source.n, "of another family than %s: expected an own address of the same", p.address.v)
+	switch s := p.source; {
+	case !s.ok:
+	case p.address.ok && s.v.Is4() != p.address.v.Is4():
+		r.conflict(s.n, "of another family than %s: expected an own address of the same", p.address.v)
+	case allStatic(f.uplinks) && s.v.Zone() == "" && own[s.v] == nil:
+		r.conflict(s.n, "not an address of this gateway: expected one of an uplink or of [gateway]")
 	}
 }
 

@@ -15,14 +15,17 @@ import (
 // The raw structs have the values that are compared with others, with their nodes.
 
 type rawFile struct {
-	c         *Config // as far as it could be read
-	gateway   rawGateway
-	uplinks   []rawUplink
-	bgp       rawBGP
-	tunnel    rawTunnel
-	pools     []rawPool
-	workloads []rawWorkload
+	c          *Config // as far as it could be read
+	gateway    rawGateway
+	uplinks    []rawUplink
+	bgp        rawBGP
+	tunnel     rawTunnel
+	pools      []rawPool
+	workloads  []rawWorkload
+	management rawManagement
 }
+
+type rawManagement struct{ metrics val[netip.AddrPort] }
 
 type rawGateway struct {
 	name      val[string]
@@ -32,6 +35,7 @@ type rawGateway struct {
 type rawBGP struct {
 	as                                val[uint32]
 	routerID                          val[netip.Addr]
+	port                              val[uint16]
 	holdTime, keepalive, connectRetry val[time.Duration]
 	peers                             []rawPeer
 	gateways                          []rawPeer
@@ -73,7 +77,7 @@ func (c *Config) keys(t *table, name val[string]) *rawFile {
 	f.tunnel = c.Tunnel.keys(t.table("tunnel"))
 	f.pools = each(t, "pool", &c.Pools, (*Pool).keys)
 	f.workloads = each(t, "workload", &c.Workloads, (*Workload).keys)
-	c.Management.keys(t.table("management"))
+	f.management = c.Management.keys(t.table("management"))
 	t.child("device", about{}) // readDevices has checked it
 	return f
 }
@@ -110,7 +114,7 @@ func (g *Gateway) keys(t *table, name val[string]) rawGateway {
 		t.child("name", about{})
 		g.Name, r.name = name.v, name
 	} else {
-		r.name = required(t, "name", &g.Name, hostName("gw-a"))
+		r.name = required(t, "name", &g.Name, gatewayName())
 	}
 	r.addresses = elements(t, "address", &g.Addresses, hostAddr("10.255.0.11"))
 	return r
@@ -121,7 +125,7 @@ func (b *BGP) keys(t *table) rawBGP {
 	var r rawBGP
 	r.as = required(t, "as", &b.AS, asNumber("65101"))
 	r.routerID = optional(t, "router-id", &b.RouterID, routerID())
-	withDefault(t, "port", &b.Port, number[uint16](1, 65535, strconv.Itoa(layout.BGPPort)), layout.BGPPort)
+	r.port = withDefault(t, "port", &b.Port, number[uint16](1, 65535, strconv.Itoa(layout.BGPPort)), layout.BGPPort)
 	r.holdTime = withDefault(t, "hold-time", &b.HoldTime, holdTime(), 9*time.Second)
 	r.keepalive = withDefault(t, "keepalive", &b.Keepalive, keepalive(), (r.holdTime.v / 3).Truncate(time.Second))
 	r.connectRetry = withDefault(t, "connect-retry", &b.ConnectRetry, connectRetry(), 5*time.Second)
@@ -200,8 +204,8 @@ func (w *Workload) envKeys(t *table) {
 	}
 }
 
-func (m *Management) keys(t *table) {
+func (m *Management) keys(t *table) rawManagement {
 	defer t.done()
 	optional(t, "console-password", &m.ConsolePassword, passwordHash())
-	optional(t, "metrics", &m.Metrics, addrPort())
+	return rawManagement{metrics: optional(t, "metrics", &m.Metrics, addrPort())}
 }

@@ -60,7 +60,7 @@ func (r *reader) checkUplinkAddresses(u rawUplink, f *rawFile) {
 	if dhcp && u.router.ok {
 		r.conflict(u.router.n, "with dhcp = true the server names the router: expected no router")
 	}
-	if u.dhcp.ok && !dhcp && u.addresses.ok && len(u.addresses.v) == 0 && !f.gateway.addresses.ok && !u.parentOf(f.links()) {
+	if u.dhcp.ok && !dhcp && u.addresses.ok && len(u.addresses.v) == 0 && !f.gateway.addresses.ok && !u.isParent(f.links()) {
 		r.conflict(u.addresses.n, `without dhcp = true: expected at least one address, e.g. ["10.0.1.11/24"], or one in [gateway]`)
 	}
 	if !dhcp {

@@ -1,7 +1,5 @@
 package config
 
-import "slices"
-
 // VLAN is a link that is one network of a trunk (IEEE 802.1Q).
 type VLAN struct {
 	// ID is 1 to 4094.
@@ -64,39 +62,4 @@ func (l *Link) bondKeys(t *table) rawBond {
 		sub.missing("members", `expected the links to bond, e.g. members = ["eth0", "eth1"]`)
 	}
 	return r
-}
-
-// checkVirtual compares the links with those that they are made of.
-func (r *reader) checkVirtual(ls []rawLink) {
-	type trunk struct {
-		parent string
-		id     int
-	}
-	tags, taken := map[trunk]*node{}, map[string]*node{}
-	for _, l := range ls {
-		if l.matchName.ok {
-			taken[l.matchName.v] = l.matchName.n
-		}
-	}
-	for _, l := range ls {
-		if v := l.vlan; v.id.ok && v.parent.ok {
-			unique(r, tags, trunk{v.parent.v, v.id.v}, v.id.n)
-			if l.name.ok && v.parent.v == l.name.v {
-				r.conflict(v.parent.n, "its own name: expected the trunk's")
-			}
-		}
-		if b := l.bond; b.members.ok && len(b.members.v) == 0 {
-			r.conflict(b.members.n, `a bond of nothing: expected its links, e.g. ["eth0", "eth1"]`)
-		}
-		for _, m := range l.bond.members.v {
-			if m.ok {
-				unique(r, taken, m.v, m.n)
-			}
-		}
-	}
-}
-
-// parentOf tells whether a VLAN is on a link.
-func (l rawLink) parentOf(ls []rawLink) bool {
-	return slices.ContainsFunc(ls, func(o rawLink) bool { return o.vlan.parent.ok && o.vlan.parent.v == l.name.v })
 }

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"netd/netd/layout"
 )
 
 // This file has what single values may be.
@@ -42,80 +40,6 @@ func matching(what, eg string, ok func(string) bool) want[string] {
 		}
 		return s, nil
 	}}
-}
-
-// only says whether a string has from 1 to most octets, all of them lower-case
-// letters, digits or in signs.
-func only(s string, most int, signs string) bool {
-	return len(s) > 0 && len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune(signs, r))
-	})
-}
-
-// hostName is an RFC 1123 label. DNS takes both cases for the same name; so that
-// nothing else has to, only lower case is accepted.
-func hostName(eg string) want[string] {
-	return matching("a name of 1 to 63 lower-case letters, digits and inner hyphens (RFC 1123)", eg, isLabel)
-}
-
-func isLabel(s string) bool {
-	return only(s, 63, "-") && s[0] != '-' && s[len(s)-1] != '-'
-}
-
-// workloadName leaves room for its pods' numbers (NAME-249 is a host name) and has
-// no two hyphens in a row, which containerd's identifiers may not have.
-func workloadName() want[string] {
-	return matching("a name of 1 to 59 lower-case letters, digits and single inner hyphens (pods are called NAME-0 to NAME-249)",
-		"web", func(s string) bool { return isLabel(s) && len(s) <= 59 && !strings.Contains(s, "--") })
-}
-
-// ownLinkName is a name that netd gives to a link of the kernel, whose limit is
-// 15 octets (IFNAMSIZ less the final NUL).
-func ownLinkName(eg string) want[string] {
-	w := matching("a link name of 1 to 15 lower-case letters, digits, hyphens and dots, with a letter first", eg,
-		func(s string) bool { return only(s, 15, "-.") && s[0] >= 'a' })
-	read := w.read
-	w.read = func(n *node) (string, *wrong) {
-		s, bad := read(n)
-		if v, ok := n.value.(string); ok && len(v) > 15 {
-			return "", &wrong{why: fmt.Sprintf("%d octets", len(v))}
-		}
-		if slices.Contains([]string{"lo", "tunl0", "all", "default"}, s) {
-			return "", &wrong{why: "the kernel uses this name"}
-		}
-		// Without its hyphen: netd0 would be taken for one of netd's own by a reader.
-		for _, prefix := range []string{layout.PodLinks, strings.TrimSuffix(layout.OwnLinks, "-")} {
-			if strings.HasPrefix(s, prefix) {
-				return "", &wrong{why: fmt.Sprintf("netd names its own links %s…", prefix)}
-			}
-		}
-		return s, bad
-	}
-	return w
-}
-
-// linkLabel is a kernel's name of a link, or a board's label on a port.
-func linkLabel() want[string] {
-	return matching("a link's name in the kernel or on the board, 1 to 31 letters, digits and signs without space, slash or quote",
-		"eth0", func(s string) bool { return len(s) <= 31 && isPrintable(s) && !strings.ContainsAny(s, " /\"'") })
-}
-
-// serialNumber is what a firmware may call its board.
-func serialNumber() want[string] {
-	return matching("a serial number of printable characters, as the firmware gives it", "CZ12345678",
-		func(s string) bool { return len(s) <= 128 && isPrintable(s) && strings.TrimSpace(s) == s })
-}
-
-func isPrintable(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
-}
-
-// imageName is the name of a file in the image's folder of archives.
-func imageName() want[string] {
-	return matching("the file name of an OCI archive, which ends in .tar and has no folder", "web.tar",
-		func(s string) bool {
-			return strings.HasSuffix(s, ".tar") && only(strings.ToLower(s), 255, "_.+@-") && !strings.ContainsRune(".+@-", rune(s[0]))
-		})
 }
 
 func boolean() want[bool] {
