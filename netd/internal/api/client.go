@@ -76,6 +76,8 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 		return fmt.Errorf("no agent answers on %s: is netd run running?", c.socket)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s: permission denied: the agent's socket is root's", c.socket)
+	case errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF):
+		return fmt.Errorf("the agent on %s ended the connection: it has ended, or has %d clients already, of which each ends within %s", c.socket, clients, requestTimeout)
 	case err != nil:
 		return fmt.Errorf("ask the agent on %s: %w", c.socket, err)
 	}

@@ -69,21 +69,22 @@ func Listen(socket string) (net.Listener, error) {
 	return l, nil
 }
 
+// clients is how many connections the socket has at once.
+const clients = 256
+
 // Serve answers until ctx ends.
 func Serve(ctx context.Context, l net.Listener, g Gateway, metrics http.Handler, log *slog.Logger) error {
-	return ServeHTTP(ctx, l, handler(g, metrics), log)
+	return serve(ctx, &http.Server{
+		Handler: bounded(handler(g, metrics)), ReadHeaderTimeout: requestTimeout, IdleTimeout: requestTimeout,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}, limit(l, clients, clients))
 }
 
-// ServeHTTP answers by the handler until ctx ends.
-func ServeHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
-	s := &http.Server{
-		Handler: bounded(h), ReadHeaderTimeout: requestTimeout,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
+func serve(ctx context.Context, s *http.Server, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	defer stop()
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the API: %w", err)
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return ctx.Err()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -38,13 +37,13 @@ func (e *exporter) apply(want netip.AddrPort) error {
 	if !want.IsValid() {
 		return nil
 	}
-	l, err := net.Listen("tcp", want.String())
+	l, err := api.ListenToStrangers(want)
 	if err != nil {
 		return fmt.Errorf("tell the metrics on %s: %w", want, err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", e.Handler())
-	stop := e.start(func(ctx context.Context) error { return api.ServeHTTP(ctx, l, mux, e.log) })
+	stop := e.start(func(ctx context.Context) error { return api.ServeStrangers(ctx, l, mux, e.log) })
 	e.at, e.stop = want, func() {
 		stop()
 		_ = l.Close() // At once: the next one may want the same port.

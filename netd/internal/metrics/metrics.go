@@ -2,12 +2,10 @@ package metrics
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // scrapeTimeout bounds the reading of Facts.
@@ -51,6 +49,7 @@ type BFD struct {
 // Set is all the metrics of an agent.
 type Set struct {
 	registry   *prometheus.Registry
+	scrapes    *scrapes
 	rounds     prometheus.Histogram
 	operations *prometheus.CounterVec
 }
@@ -74,6 +73,7 @@ func New(version string, read func(context.Context) Facts) *Set {
 	build.Set(1)
 	s.registry.MustRegister(build, s.rounds, s.operations, newGateway(read),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.scrapes = newScrapes(s.registry)
 	return s
 }
 
@@ -82,8 +82,3 @@ func (s *Set) Round(took time.Duration) { s.rounds.Observe(took.Seconds()) }
 
 // Operations counts changes of the kernel's routes.
 func (s *Set) Operations(op string, n int) { s.operations.WithLabelValues(op).Add(float64(n)) }
-
-// Handler answers scrapes.
-func (s *Set) Handler() http.Handler {
-	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})
-}
