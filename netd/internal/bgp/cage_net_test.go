@@ -124,7 +124,7 @@ func bird(t *testing.T) {
 
 // runSpeaker runs the built program's speaker for as long as the test, and returns
 // its API's socket, too.
-func runSpeaker(t *testing.T, w Wanted, log io.Writer) (*Speaker, string) {
+func runSpeaker(t *testing.T, w Wanted, log io.Writer) (s *Speaker, socket string, end func(cause error)) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "bgp-") // t.TempDir is closed to the speaker's user
 	if err != nil {
@@ -137,35 +137,36 @@ func runSpeaker(t *testing.T, w Wanted, log io.Writer) (*Speaker, string) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(dir, "run", "bgp.sock")
-	s := New(Options{
+	socket = filepath.Join(dir, "run", "bgp.sock")
+	s = New(Options{
 		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(log, nil)),
 	}, w, false)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	runFor(t, s)
-	return s, socket
+	return s, socket, runFor(t, s)
 }
 
-// runFor runs a speaker for as long as the test.
-func runFor(t *testing.T, s *Speaker) {
+// runFor runs a speaker until its end is asked for, or the test's.
+func runFor(t *testing.T, s *Speaker) (end func(cause error)) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = s.Run(ctx) // It ends with the test.
 	}()
-	t.Cleanup(func() {
-		cancel()
+	end = func(cause error) {
+		cancel(cause)
 		<-ended
-	})
+	}
+	t.Cleanup(func() { end(context.Canceled) })
+	return end
 }
 
 // startSpeaker waits for it, and returns its API.
 func startSpeaker(t *testing.T, c Config) (api.GoBgpServiceClient, *logbook) {
 	t.Helper()
 	log := new(logbook)
-	s, socket := runSpeaker(t, Wanted{Config: c}, log)
+	s, socket, _ := runSpeaker(t, Wanted{Config: c}, log)
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 
 	"netd/firmware/lab"
 	"netd/netd/internal/bgp/gobgp"
+	"netd/netd/internal/bgp/wire"
 	"netd/netd/internal/ownnet"
 )
 
@@ -356,6 +357,20 @@ func TestShutdown(t *testing.T) {
 			}
 			return nil
 		})
+		// A gateway that goes down for good says so, to all at once.
+		if _, err := bird.Ask(t.Context(), `enable to10`); err != nil {
+			t.Fatal(err)
+		}
+		set(t, frr, "router bgp 65001", fmt.Sprintf("no neighbor %s shutdown", wires[1].own()))
+		s.established(t, wires[0].name(), wires[1].name())
+		s.end(wire.ErrLeave)
+		for _, w := range wires {
+			ownnet.Within(t, 20*time.Second, "the ToR to know that the gateway goes down", func() error { return w.says(t, bird, frr, wire.Leaving) })
+		}
+		out, err := bird.Ask(t.Context(), "show protocols all to10")
+		if err = errors.Join(err, contains(out, "Administrative shutdown")); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

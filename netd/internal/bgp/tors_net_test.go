@@ -27,6 +27,7 @@ import (
 type site struct {
 	*Speaker
 	wanted Wanted
+	end    func(cause error) // of the speaker
 	follower
 	log   *logbook
 	hosts [2]*lab.Host
@@ -179,7 +180,7 @@ func (s *site) address(t *testing.T, tor int, own, theirs netip.Addr) {
 func (s *site) speak(t *testing.T, c Config, originate ...netip.Prefix) {
 	t.Helper()
 	s.wanted = Wanted{c, Prefixes(originate...)}
-	s.Speaker, _ = runSpeaker(t, s.wanted, s.log)
+	s.Speaker, _, s.end = runSpeaker(t, s.wanted, s.log)
 }
 
 // configure and originate change half of what is wanted each.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/osrg/gobgp/v4/api"
 	"github.com/osrg/gobgp/v4/pkg/server"
@@ -66,7 +67,29 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 		// other. The end of the process closes all at once.
 		return nil
 	}
-	if err := s.StopBgp(context.WithoutCancel(ctx), &api.StopBgpRequest{}); err != nil {
+	return leave(context.WithoutCancel(ctx), s)
+}
+
+// leaveTime bounds how long the sessions may take to end when we leave.
+const leaveTime = 2 * time.Second
+
+// leave ends all sessions at once, and says why. StopBgp alone would tell each peer that
+// it was taken out of the configuration, which sends people looking for who did it.
+func leave(ctx context.Context, s *server.BgpServer) error {
+	all := &api.ShutdownPeerRequest{Communication: wire.Leaving}
+	if err := s.ShutdownPeer(ctx, all); err != nil {
+		return fmt.Errorf("tell the peers: %w", err)
+	}
+	for end := time.Now().Add(leaveTime); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		up := false
+		err := s.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
+			up = up || p.GetState().GetSessionState() == api.PeerState_SESSION_STATE_ESTABLISHED
+		})
+		if err != nil || !up {
+			break
+		}
+	}
+	if err := s.StopBgp(ctx, &api.StopBgpRequest{}); err != nil {
 		return fmt.Errorf("stop BGP: %w", err)
 	}
 	return nil

@@ -19,6 +19,10 @@ const MaxMessage = 64 << 20
 // process's own ends so with SIGINT.
 var ErrLeave = errors.New("leaving for good")
 
+// Leaving is what peers are told then, with the NOTIFICATION Administrative Shutdown
+// (RFC 9003).
+const Leaving = "the gateway goes down"
+
 // HintsVariable names the descriptor of the pipe for hints.
 const HintsVariable = "NETD_HINTS"
 
