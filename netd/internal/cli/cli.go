@@ -55,8 +55,8 @@ it was last lost. With NAME all that is known of one: timers, families, what the
 can do, what the configuration says.`},
 		{name: "routes", short: "which way each prefix goes, and why", run: routes, long: `
 One line a prefix. KIND is pod, blackhole (the unused part of an own block), native
-(the next hop is on a connected subnet) or ipip (through the tunnel to another
-gateway); "-" is a prefix without a route. netd explain tells more of one of them.`},
+(the next hop is on a connected subnet), ipip, sit, ip6tnl or vxlan (the tunnel to
+another gateway); "-" has no route. netd explain tells more of one of them.`},
 		{name: "pods", short: "pods, their addresses and states", run: pods, long: `
 One line a pod. A pod that can not start is in back-off with the reason. Its network
 namespace has its name: ip netns exec POD ping 10.64.2.0`},
