@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 
+	"netd/netd/internal/address"
 	"netd/netd/internal/filter"
 )
 
@@ -67,7 +68,7 @@ func announcedPrefix() want[netip.Prefix] {
 // nobodys says what an address range overlaps that no host elsewhere can be sent to.
 func nobodys(p netip.Prefix) string {
 	if p.Addr().Is4() {
-		return specialUse(p)
+		return address.SpecialUse(p)
 	}
 	for _, s := range []struct{ prefix, use string }{
 		{"::/96", "loopback and unspecified"}, {"::ffff:0:0/96", "IPv4 in IPv6's form"}, {"fe80::/10", "link-local"}, {"ff00::/8", "multicast"},

@@ -3,6 +3,8 @@ package config
 import (
 	"math"
 	"net/netip"
+
+	"netd/netd/internal/address"
 )
 
 // podPrefix is a range of addresses for pods.
@@ -16,7 +18,7 @@ func podPrefix(what, eg string) want[netip.Prefix] {
 			}
 			return p, &wrong{}
 		}
-		switch use := specialUse(p); {
+		switch use := address.SpecialUse(p); {
 		case p != p.Masked():
 			return p, &wrong{why: "bits set after the prefix length", eg: quote(p.Masked().String())}
 		case use != "":

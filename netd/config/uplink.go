@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"netd/netd/internal/address"
 )
 
 // Uplink is a link toward a ToR.
@@ -83,7 +85,7 @@ func (r *reader) checkRouter(u rawUplink, router val[netip.Addr]) {
 		case a.v.Addr().Is4() != router.v.Is4():
 		default:
 			subnets = append(subnets, a.v.Masked().String())
-			within = within || a.v.IsSingleIP() || hostOf(a.v, router.v)
+			within = within || a.v.IsSingleIP() || address.Holds(a.v, router.v)
 		}
 		if router.ok && a.ok && a.v.Addr() == router.v {
 			r.conflict(router.n, "this is the uplink's own address: expected the ToR's")
@@ -156,7 +158,7 @@ func (r *reader) checkConnected(f *rawFile) {
 func connected(us []rawUplink, peer netip.Addr) bool {
 	for _, u := range us {
 		for _, a := range u.addresses.v {
-			if hostOf(a.v, peer) || u.router.ok && u.router.v == peer || u.router6.ok && u.router6.v == peer {
+			if address.Holds(a.v, peer) || u.router.ok && u.router.v == peer || u.router6.ok && u.router6.v == peer {
 				return true
 			}
 		}

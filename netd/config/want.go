@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"netd/netd/internal/address"
 )
 
 // This file has what single values may be.
@@ -266,8 +268,8 @@ func hostAddr(eg string) want[netip.Addr] {
 
 // notHost says why an address can not be a host's.
 func notHost(a netip.Addr) *wrong {
-	if use := specialUse(netip.PrefixFrom(a, a.BitLen())); use != "" {
-		return &wrong{why: use}
+	if why := address.NotHost(a); why != "" {
+		return &wrong{why: why}
 	}
 	return nil
 }
@@ -285,59 +287,12 @@ func interfaceAddr(eg string) want[netip.Prefix] {
 				}
 				return p, &wrong{}
 			}
-			if bad := notHost(p.Addr()); bad != nil {
-				return p, bad
-			}
-			if p.Bits() == 0 {
-				return p, &wrong{why: "a subnet that holds every address"}
-			}
-			if !hostOf(p, p.Addr()) {
-				return p, &wrong{why: fmt.Sprintf("the first and last address of %s are not a host's", p.Masked())}
+			if why := address.NotOnLink(p); why != "" {
+				return p, &wrong{why: why}
 			}
 			return p, nil
 		},
 	}
-}
-
-// hostOf says whether a is in p's subnet and neither its network's nor its
-// broadcast address, which /31 (RFC 3021), /32 and IPv6 do not have.
-func hostOf(p netip.Prefix, a netip.Addr) bool {
-	if !p.Contains(a) || a.Is6() || p.Bits() >= 31 {
-		return p.Contains(a)
-	}
-	return a != p.Masked().Addr() && a != lastOf(p)
-}
-
-// lastOf is the last address of an IPv4 prefix.
-func lastOf(p netip.Prefix) netip.Addr {
-	a := p.Masked().Addr().As4()
-	for i := p.Bits(); i < 32; i++ {
-		a[i/8] |= 0x80 >> (i % 8)
-	}
-	return netip.AddrFrom4(a)
-}
-
-// specialUse says what an address range overlaps that hosts and pods can not have.
-func specialUse(p netip.Prefix) string {
-	for _, s := range []struct{ prefix, use string }{
-		{"0.0.0.0/8", "this network"},
-		{"127.0.0.0/8", "loopback"},
-		{"169.254.0.0/16", "link-local; pods reach the gateway by 169.254.1.1"},
-		{"224.0.0.0/4", "multicast"},
-		{"240.0.0.0/4", "reserved and broadcast"},
-		{"::/8", "unspecified, loopback and IPv4-mapped"},
-		{"64:ff9b::/32", "translation to IPv4"},
-		{"100::/64", "discard-only"},
-		{"2002::/16", "6to4"},
-		{"fe80::/10", "link-local; pods reach the gateway by fe80::1"},
-		{"fec0::/10", "site-local, which is no more"},
-		{"ff00::/8", "multicast"},
-	} {
-		if p.Overlaps(netip.MustParsePrefix(s.prefix)) {
-			return fmt.Sprintf("overlaps %s (%s)", s.prefix, s.use)
-		}
-	}
-	return ""
 }
 
 // passwordHash is a crypt(5) hash of a method that is still good.

@@ -38,7 +38,7 @@ func ranks() map[string]int {
 	return map[string]int{
 		// What several share, pure: filter and rib are words, the others a few lines each.
 		"netd/layout": -2, "netd/wake": -2, // constants, and a channel
-		"netd/internal/filter": -1, "netd/internal/rib": -1, "netd/retry": -1, "netd/internal/watchdog": -1, "netd/internal/heap": 0,
+		"netd/internal/address": -1, "netd/internal/filter": -1, "netd/internal/rib": -1, "netd/retry": -1, "netd/internal/watchdog": -1, "netd/internal/heap": 0,
 		"netd/outlet":            -1,
 		"netd/internal/bgp/wire": -1, // what two processes say to each other
 		"netd/config":            0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
