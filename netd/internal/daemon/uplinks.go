@@ -35,6 +35,7 @@ type uplinks struct {
 	// By link: the router that was heard there, and our own link-local address.
 	routers, linkLocals map[string]netip.Addr
 	ways                []netip.Prefix
+	noRoom              link.Neighbours // what was said that could not be
 }
 
 // look takes in what was found beside the links' own states, as far as the configuration
@@ -69,6 +70,9 @@ func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	for i, w := range want.Uplinks {
 		wanted[i] = w.Wanted
 	}
+	if err := u.makeRoom(want.Neighbours); err != nil {
+		return false, err
+	}
 	states, err := link.Apply(u.kernel, wanted, u.leases, want.Own)
 	if err != nil {
 		return false, err
@@ -77,6 +81,16 @@ func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	same := slices.EqualFunc(u.states, states, link.State.Equal)
 	u.states = states
 	return !same, nil
+}
+
+// makeRoom sizes the kernel's neighbour tables.
+func (u *uplinks) makeRoom(n link.Neighbours) error {
+	is, err := n.Apply()
+	if !is && n != u.noRoom {
+		u.noRoom = n
+		u.log.Info("the neighbour tables stay as the first network namespace has them: only there they have sizes", "ipv4", n.V4, "ipv6", n.V6)
+	}
+	return err
 }
 
 // linkLocal is a link's own IPv6 address there; invalid if it has none (yet).

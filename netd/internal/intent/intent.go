@@ -61,7 +61,8 @@ type Intent struct {
 	Box     Box
 	Uplinks []Uplink
 	// Own are the gateway's addresses that are on no uplink.
-	Own []netip.Addr
+	Own        []netip.Addr
+	Neighbours link.Neighbours
 	// Leases are the uplinks that ask for one, and by what their link is found.
 	Leases map[string]string
 	// Heard are the links on which routers are listened for, LinkLocals those whose own
@@ -172,7 +173,7 @@ func Compile(s Sources, f Facts) Intent {
 	i := Intent{
 		Box: c.box(), Uplinks: c.uplinks(), Own: c.Gateway.Addresses, Leases: map[string]string{},
 		Source: c.ownAddress(netip.Addr.Is4), Source6: c.ownAddress(netip.Addr.Is6), Forward6: c.pools6(),
-		AskWays: len(c.Config.BGP.Announces) > 0, Metrics: c.Management.Metrics,
+		Neighbours: c.neighbours(), AskWays: len(c.Config.BGP.Announces) > 0, Metrics: c.Management.Metrics,
 	}
 	for _, u := range c.Config.Uplinks {
 		if u.DHCP {

@@ -158,6 +158,32 @@ func (c compiler) uplinkMTU() int {
 	return mtu
 }
 
+// neighbours is how many there may be: this gateway's pods, and hosts on the uplinks'
+// subnets. The pods of others are behind routers.
+func (c compiler) neighbours() link.Neighbours {
+	var n link.Neighbours
+	// No more of a subnet is counted: a /64 of IPv6 is not full.
+	const mostBits4, mostBits6 = 14, 12
+	count := func(p netip.Prefix) {
+		if bits := p.Addr().BitLen() - p.Bits(); p.Addr().Is4() {
+			n.V4 += 1 << min(bits, mostBits4)
+		} else {
+			n.V6 += 1 << min(bits, mostBits6)
+		}
+	}
+	for _, p := range c.Pools {
+		if p.Block.IsValid() {
+			count(p.Block)
+		}
+	}
+	for _, u := range c.Config.Uplinks {
+		for _, p := range c.prefixes(u) {
+			count(p)
+		}
+	}
+	return n
+}
+
 // heard are the links of unnumbered peers, and those whose own link-local address
 // sessions need.
 func (c compiler) heard() (links, linkLocals []string) {

@@ -29,8 +29,10 @@ type LinkSetter interface {
 	SetUp(index int) error
 }
 
-// AddressWriter puts addresses on a link, with our mark, and takes them away.
+// AddressWriter puts addresses on a link, with our mark, and takes them away; and what the
+// kernel has made there of routers' advertisements.
 type AddressWriter interface {
+	SweepAdvertised(link int, keep []netip.Prefix) error
 	PutAddress(link int, p netip.Prefix, protocol int) error
 	DeleteAddress(link int, p netip.Prefix) error
 }

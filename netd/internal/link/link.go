@@ -88,9 +88,8 @@ func Apply(k Kernel, uplinks []Wanted, leases map[string]Lease, gateway []netip.
 			keep.held[found.Index] = !asked
 			u, states[i].Router = u.leased(lease, found.MTU)
 		}
-		for _, p := range u.Addresses {
-			keep.addresses = append(keep.addresses, rtnl.Address{Prefix: p, Link: found.Index})
-		}
+		u.MTU = max(u.MTU, trunkMTU(uplinks, links, found.Index))
+		keep.on(found.Index, u.Addresses)
 		if err := u.apply(k, *found, u.Addresses); err != nil && problem == nil {
 			states[i].Problem = err.Error()
 		}
@@ -131,6 +130,13 @@ type own struct {
 	addresses []rtnl.Address
 	// held links, by index, keep theirs: it is not known yet what they should have.
 	held map[int]bool
+}
+
+// on notes the addresses of a link.
+func (o *own) on(link int, addresses []netip.Prefix) {
+	for _, p := range addresses {
+		o.addresses = append(o.addresses, rtnl.Address{Prefix: p, Link: link})
+	}
 }
 
 // gateway puts the gateway's own addresses on the loopback link.
@@ -214,10 +220,7 @@ func (u Wanted) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, u.setSysctls(wanted)...)
-	// Without this the kernel takes the new address away along with a former one
-	// of the same subnet (it is then a secondary of that).
-	errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/promote_secondaries", "1"))
+	errs = append(errs, u.setSysctls(wanted), distrustRouters(k, u.Name, l.Index, wanted))
 	for _, p := range wanted {
 		if !slices.Contains(have, rtnl.Address{Prefix: p, Link: l.Index}) {
 			errs = append(errs, k.PutAddress(l.Index, p, layout.Protocol))
@@ -226,24 +229,7 @@ func (u Wanted) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
 	if !l.Up {
 		errs = append(errs, k.SetUp(l.Index))
 	}
-	// Loose, not strict: what comes back by the tunnel may have left natively.
-	errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/rp_filter", "2"))
 	return errors.Join(errs...)
-}
-
-// setSysctls makes the kernel let routes and addresses live and die with the link's
-// carrier, not with its administrative state: what goes by a link without carrier
-// takes another way, and addresses stay.
-func (u Wanted) setSysctls(wanted []netip.Prefix) []error {
-	errs := []error{rtnl.SetSysctl("ipv4/conf/"+u.Name+"/ignore_routes_with_linkdown", "1")}
-	six := u.Router6.IsValid() || slices.ContainsFunc(wanted, func(p netip.Prefix) bool { return p.Addr().Is6() })
-	if !six {
-		return errs
-	}
-	for _, s := range [][2]string{{"disable_ipv6", "0"}, {"keep_addr_on_down", "1"}, {"ignore_routes_with_linkdown", "1"}} {
-		errs = append(errs, rtnl.SetSysctl("ipv6/conf/"+u.Name+"/"+s[0], s[1]))
-	}
-	return errs
 }
 
 // read fills in what the kernel says now.

@@ -106,6 +106,7 @@ func (u Wanted) makeVLAN(k Kernel, links []rtnl.Link, i int, parent rtnl.Link) (
 	if parent.MTU < u.MTU {
 		errs = append(errs, k.SetMTU(parent.Index, u.MTU))
 	}
+	errs = append(errs, distrustRouters(k, parent.Name, parent.Index, nil))
 	if !parent.Up {
 		errs = append(errs, k.SetUp(parent.Index))
 	}
@@ -114,6 +115,22 @@ func (u Wanted) makeVLAN(k Kernel, links []rtnl.Link, i int, parent rtnl.Link) (
 	}
 	errs = append(errs, u.makeRoom(k, links, i))
 	return true, errors.Join(append(errs, k.AddVLAN(u.Name, mark, parent.Index, u.VLAN.ID))...)
+}
+
+// trunkMTU is what a link needs for the VLANs on it, 0 if it has none. Whatever its own is to
+// be, by the configuration or a lease: two uplinks that each set it would do so for ever,
+// and some drivers reset their hardware each time.
+func trunkMTU(uplinks []Wanted, links []rtnl.Link, index int) int {
+	mtu := 0
+	for _, u := range uplinks {
+		if u.VLAN == nil {
+			continue
+		}
+		if parent := u.VLAN.Parent.in(links); parent != nil && parent.Index == index {
+			mtu = max(mtu, u.MTU)
+		}
+	}
+	return mtu
 }
 
 // makeRoom removes what has the uplink's name, if netd has made it; or the kernel: with

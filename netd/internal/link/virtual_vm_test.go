@@ -114,3 +114,57 @@ func TestVLANOnBond(t *testing.T) {
 		})
 	}
 }
+
+// A trunk has room for its VLANs, whatever its own MTU is to be: the two uplinks do not set
+// it in turn.
+func TestTrunkMTU(t *testing.T) {
+	t.Cleanup(func() { command(t, "ip link del uplink0; true") })
+	command(t, "ip link add eth8 mtu 1500 type veth peer name eth9; ip link set eth9 mtu 9200; ip link set eth9 up")
+	c, err := rtnl.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	uplinks := []link.Wanted{
+		{Name: "uplink0", MatchName: "eth8", MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.8.11/24")}},
+		{Name: "storage", MTU: 9000, VLAN: &link.VLAN{ID: 100, Parent: link.Match{Name: "uplink0"}}, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.9.11/24")}},
+	}
+	for i := range 3 {
+		states, err := link.Apply(c, uplinks, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range states {
+			if i > 0 && (s.MTU != 9000 || s.Problem != "") {
+				t.Errorf("round %d: %s has MTU %d, problem %q; want 9000 on both", i, s.Name, s.MTU, s.Problem)
+			}
+		}
+	}
+}
+
+// The neighbour tables have the sizes that are asked for, within bounds: this is the first
+// network namespace, where they are.
+func TestNeighbourTables(t *testing.T) {
+	for n, want := range map[link.Neighbours]string{
+		{V4: 300, V6: 0}:      "1024 2048 4096 1024 2048 4096",
+		{V4: 4160, V6: 4096}:  "4160 8320 16640 4096 8192 16384",
+		{V4: 1 << 20, V6: 20}: "16384 32768 65536 1024 2048 4096",
+	} {
+		if is, err := n.Apply(); !is || err != nil {
+			t.Fatalf("%+v: %v, %v", n, is, err)
+		}
+		got := ""
+		for _, family := range []string{"ipv4", "ipv6"} {
+			for i := range 3 {
+				v, err := rtnl.Sysctl(fmt.Sprintf("%s/neigh/default/gc_thresh%d", family, i+1))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got += " " + v
+			}
+		}
+		if got = strings.TrimSpace(got); got != want {
+			t.Errorf("%+v: %s, want %s", n, got, want)
+		}
+	}
+}

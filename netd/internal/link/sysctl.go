@@ -1,0 +1,77 @@
+package link
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+
+	"netd/netd/internal/rtnl"
+)
+
+// setSysctls says how the kernel is to use an uplink; what someone changes there is mended
+// in the next round (kernel ip-sysctl).
+func (u Wanted) setSysctls(wanted []netip.Prefix) error {
+	is4 := func(p netip.Prefix) bool { return p.Addr().Is4() }
+	own4, six := "0", u.Router6.IsValid()
+	for _, p := range wanted {
+		if six = six || !is4(p); is4(p) {
+			own4 = "1"
+		}
+	}
+	var errs []error
+	for _, s := range [][2]string{
+		// Routes live and die with the carrier, not with the administrative state: what goes by
+		// a link without carrier takes another way, and addresses stay.
+		{"ignore_routes_with_linkdown", "1"},
+		// Without this the kernel takes the new address away along with a former one of the
+		// same subnet (it is then a secondary of that).
+		{"promote_secondaries", "1"},
+		// Loose, not strict: what comes back by the tunnel may have left natively.
+		{"rp_filter", "2"},
+		// Of two uplinks on one wire each answers for its own addresses and asks from them,
+		// and neither for the gateway's own on the loopback, which ToRs reach by routes. An
+		// uplink without an address has none but that to answer for.
+		{"arp_ignore", own4},
+		{"arp_announce", "2"},
+		// A router that tells its ToR of a shorter way is not what a ToR expects.
+		{"send_redirects", "0"},
+		{"accept_redirects", "0"},
+		{"secure_redirects", "0"},
+	} {
+		errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/"+s[0], s[1]))
+	}
+	if six {
+		for _, s := range [][2]string{{"disable_ipv6", "0"}, {"keep_addr_on_down", "1"}, {"ignore_routes_with_linkdown", "1"}} {
+			errs = append(errs, rtnl.SetSysctl("ipv6/conf/"+u.Name+"/"+s[0], s[1]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// distrustRouters has the kernel believe no advertisement and no redirect of IPv6 routers on
+// a link: addresses and routers are the configuration's, DHCP's and BGP's. What it has made
+// of advertisements before goes. Unnumbered peers are heard by package radv, which asks
+// nobody's leave.
+func distrustRouters(k AddressWriter, name string, index int, keep []netip.Prefix) error {
+	set := func(key string) error {
+		err := rtnl.SetSysctl("ipv6/conf/"+name+"/"+key, "0")
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // There is no IPv6 on this link.
+		}
+		return err
+	}
+	believes := slices.ContainsFunc([]string{"accept_ra", "autoconf"}, func(key string) bool {
+		v, err := rtnl.Sysctl("ipv6/conf/" + name + "/" + key)
+		return err == nil && v != "0"
+	})
+	errs := []error{set("accept_redirects"), set("accept_ra")}
+	if believes {
+		errs = append(errs, k.SweepAdvertised(index, keep))
+	}
+	// It is the last, so that a sweep that a power cut has ended is done again.
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return set("autoconf")
+}
