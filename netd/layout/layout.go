@@ -48,6 +48,10 @@ const (
 	// PodLinks and OwnLinks begin the names of pods' links and of tunnels.
 	PodLinks = "pod"
 	OwnLinks = "netd-"
+	// PodGateway6 is the gateway's address on the link to each pod, PodLinkLocal the pod's: the
+	// guard knows these two, and drops what has another link-local one.
+	PodGateway6  = "fe80::1"
+	PodLinkLocal = "fe80::2"
 	// Table of nftables, of family inet.
 	Table = "netd"
 )

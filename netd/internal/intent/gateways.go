@@ -77,6 +77,15 @@ func (c compiler) guard() policy.Rules {
 	if t := c.Tunnel; t.Type == config.TunnelVXLAN {
 		rules.VXLANPort = t.Port
 	}
+	for _, u := range c.uplinks() {
+		for _, p := range u.Prefixes {
+			if !p.IsSingleIP() {
+				rules.OnLink = append(rules.OnLink, p.Masked())
+			}
+		}
+	}
+	slices.SortFunc(rules.OnLink, netip.Prefix.Compare)
+	rules.OnLink = slices.Compact(rules.OnLink)
 	return rules
 }
 

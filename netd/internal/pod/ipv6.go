@@ -2,6 +2,7 @@ package pod
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 
 	"netd/netd/internal/rtnl"
@@ -34,12 +35,35 @@ func hostSide6(link string, wanted bool) error {
 func podSide6(netns string) error {
 	return rtnl.AtNetns(netns, func() error {
 		return setSysctls("ipv6/conf/"+inside+"/",
+			"addr_gen_mode", "1", // as there: podLinkLocal gives it one
 			"accept_dad", "0",
 			"accept_ra", "0",
 			"autoconf", "0",
 			"disable_ipv6", "0",
 		)
 	})
+}
+
+// podLinkLocal gives the pod the one link-local address that the guard lets pass. It is
+// on no subnet: whatever other one a program asks for goes to the gateway, and fills no table
+// of neighbours, which would be that of all namespaces.
+func podLinkLocal(in *rtnl.Conn, link int) error {
+	have, err := in.LinkLocals(link)
+	if err != nil {
+		return err
+	}
+	only := netip.PrefixFrom(LinkLocal(), 128)
+	if err := in.AddAddressAtOnce(link, only); err != nil {
+		return err
+	}
+	for _, p := range have {
+		if p != only { // one of an earlier release, or of a person's
+			if err := in.DeleteAddress(link, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // setSysctls sets pairs of names and values under a path, in their order.

@@ -19,7 +19,11 @@ import (
 func Gateway() netip.Addr { return netip.AddrFrom4([4]byte{169, 254, 1, 1}) }
 
 // Gateway6 is the pods' default next hop for IPv6. The host side of every veth has it.
-func Gateway6() netip.Addr { return netip.MustParseAddr("fe80::1") }
+func Gateway6() netip.Addr { return netip.MustParseAddr(layout.PodGateway6) }
+
+// LinkLocal is the address that every pod has on its link, where only the gateway is
+// beside it.
+func LinkLocal() netip.Addr { return netip.MustParseAddr(layout.PodLinkLocal) }
 
 // inside is the link's name in the pod.
 const inside = "eth0"
@@ -60,15 +64,16 @@ type Pod struct {
 	// Link is the host side's name, Index its number in the kernel.
 	Link  string
 	Index int
-	// Netns is the path of its namespace.
+	// Netns is the path of its namespace, MAC its link's address there, as octets.
 	Netns string
+	MAC   string
 	// Addresses are at most one of each family, IPv4 first; none if the pod has none (yet).
 	Addresses []netip.Addr
 }
 
 // Equal tells whether two pods are the same in everything.
 func (p Pod) Equal(o Pod) bool {
-	return p.Name == o.Name && p.Owner == o.Owner && p.Link == o.Link && p.Index == o.Index && p.Netns == o.Netns && slices.Equal(p.Addresses, o.Addresses)
+	return p.Name == o.Name && p.Owner == o.Owner && p.Link == o.Link && p.Index == o.Index && p.Netns == o.Netns && p.MAC == o.MAC && slices.Equal(p.Addresses, o.Addresses)
 }
 
 // Manager makes pods in one host namespace.
@@ -114,7 +119,10 @@ func (m *Manager) Ensure(s Spec) (Pod, error) {
 	if err := m.hostSide(host, s); err != nil {
 		return p, err
 	}
-	return p, podSide(in, host, p, s.MTU)
+	if p.MAC, err = podSide(in, host, p, s.MTU); err != nil {
+		return p, err
+	}
+	return p, m.hostNeighbours(p)
 }
 
 // ensureVeth returns the host side of the pair; a pair of which one side is not
@@ -167,45 +175,87 @@ func (m *Manager) hostSide(host rtnl.Link, s Spec) error {
 	if !s.has(netip.Addr.Is6) {
 		return nil
 	}
-	// The host asks for the pod's address from it (RFC 4861 section 7.2.2), too.
 	return m.host.AddAddressAtOnce(host.Index, netip.PrefixFrom(Gateway6(), 64))
 }
 
-// podSide makes the inside of the pod so.
-func podSide(in *rtnl.Conn, host rtnl.Link, p Pod, mtu int) error {
-	lo, err := in.LinkByName("lo")
+// neighbours are what the host has of a pod in its tables, for good: nothing is asked for
+// on a pod's link. What is asked for can be lost, with a table that others have filled.
+func (p Pod) neighbours() []rtnl.Neighbour {
+	var all []rtnl.Neighbour
+	for _, a := range p.Addresses {
+		all = append(all, rtnl.Neighbour{Address: a, MAC: p.MAC})
+		if a.Is6() {
+			all = append(all, rtnl.Neighbour{Address: LinkLocal(), MAC: p.MAC})
+		}
+	}
+	return all
+}
+
+// hostNeighbours leaves the host with exactly these.
+func (m *Manager) hostNeighbours(p Pod) error {
+	have, err := m.host.Neighbours(p.Index)
 	if err != nil {
 		return err
+	}
+	wanted := p.neighbours()
+	for _, n := range have {
+		if n.Address.IsValid() && !slices.ContainsFunc(wanted, func(w rtnl.Neighbour) bool { return w.Address == n.Address }) {
+			if err := m.host.DeleteNeighbour(p.Index, n); err != nil {
+				return err
+			}
+		}
+	}
+	for _, n := range wanted {
+		if !slices.Contains(have, n) {
+			if err := m.host.PutNeighbour(p.Index, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// podSide makes the inside of the pod so, and returns its MAC address.
+func podSide(in *rtnl.Conn, host rtnl.Link, p Pod, mtu int) (mac string, err error) {
+	lo, err := in.LinkByName("lo")
+	if err != nil {
+		return "", err
 	}
 	eth, err := in.LinkByName(inside)
 	if err != nil {
-		return err
+		return "", err
 	}
+	mac = string(eth.MAC)
 	if eth.MTU != mtu { // First, as on the host side.
 		if err := in.SetMTU(eth.Index, mtu); err != nil {
-			return err
+			return mac, err
 		}
 	}
 	if slices.ContainsFunc(p.Addresses, netip.Addr.Is6) {
 		if err := podSide6(p.Netns); err != nil {
-			return err
+			return mac, err
 		}
 	}
 	for _, l := range []rtnl.Link{lo, eth} {
 		if !l.Up {
 			if err := in.SetUp(l.Index); err != nil {
-				return err
+				return mac, err
 			}
 		}
 	}
 	if err := podAddresses(in, eth.Index, p.Addresses); err != nil {
-		return err
+		return mac, err
 	}
-	return podRoutes(in, eth.Index, host.MAC, p.Addresses)
+	return mac, podRoutes(in, eth.Index, host.MAC, p.Addresses)
 }
 
-// podAddresses leaves the pod with exactly these, besides its link-local one.
+// podAddresses leaves the pod with exactly these, and with its link-local one.
 func podAddresses(in *rtnl.Conn, link int, wanted []netip.Addr) error {
+	if slices.ContainsFunc(wanted, netip.Addr.Is6) {
+		if err := podLinkLocal(in, link); err != nil {
+			return err
+		}
+	}
 	have, err := in.Addresses(link)
 	if err != nil {
 		return err
@@ -287,7 +337,7 @@ func (m *Manager) List() ([]Pod, error) {
 		if l.Kind != "veth" || l.Alias == "" || l.Name != LinkName(l.Alias) || !rtnl.NetnsExists(p.Netns) {
 			continue
 		}
-		if p.Addresses, err = addressesIn(p.Netns); err != nil {
+		if err := p.read(); err != nil {
 			return nil, fmt.Errorf("pod %s: %w", p.Name, err)
 		}
 		pods = append(pods, p)
@@ -306,6 +356,10 @@ func (m *Manager) Damaged(pods []Pod) ([]Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	neighbours, err := m.host.AllNeighbours()
+	if err != nil {
+		return nil, err
+	}
 	up := map[string]rtnl.Link{}
 	for _, l := range links {
 		if l.Up {
@@ -314,35 +368,36 @@ func (m *Manager) Damaged(pods []Pod) ([]Pod, error) {
 	}
 	return slices.DeleteFunc(slices.Clone(pods), func(p Pod) bool {
 		l, ok := up[p.Link]
-		return ok && (gateways[l.Index] || !slices.ContainsFunc(p.Addresses, netip.Addr.Is6))
+		return ok && (gateways[l.Index] || !slices.ContainsFunc(p.Addresses, netip.Addr.Is6)) &&
+			!slices.ContainsFunc(p.neighbours(), func(n rtnl.Neighbour) bool { return !slices.Contains(neighbours[l.Index], n) })
 	}), nil
 }
 
-// addressesIn reads a pod's addresses from its namespace.
-func addressesIn(netns string) ([]netip.Addr, error) {
-	in, err := rtnl.OpenAt(netns)
+// read fills in what is in a pod's namespace.
+func (p *Pod) read() error {
+	in, err := rtnl.OpenAt(p.Netns)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer in.Close()
 	eth, err := in.LinkByName(inside)
 	if rtnl.IsNotExist(err) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	have, err := in.Addresses(eth.Index)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var addresses []netip.Addr
+	p.MAC = string(eth.MAC)
 	for _, a := range have {
 		same := func(b netip.Addr) bool { return b.BitLen() == a.Prefix.Addr().BitLen() }
-		if !slices.ContainsFunc(addresses, same) {
-			addresses = append(addresses, a.Prefix.Addr())
+		if !slices.ContainsFunc(p.Addresses, same) {
+			p.Addresses = append(p.Addresses, a.Prefix.Addr())
 		}
 	}
-	slices.SortFunc(addresses, netip.Addr.Compare)
-	return addresses, nil
+	slices.SortFunc(p.Addresses, netip.Addr.Compare)
+	return nil
 }

@@ -61,7 +61,7 @@ func ensure(t *testing.T, m *pod.Manager, s pod.Spec) pod.Pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := pod.Pod{Name: s.Name, Owner: s.Owner, Link: l.Name, Index: l.Index, Netns: filepath.Join(dir, s.Name), Addresses: s.Addresses}
+	want := pod.Pod{Name: s.Name, Owner: s.Owner, Link: l.Name, Index: l.Index, Netns: filepath.Join(dir, s.Name), MAC: p.MAC, Addresses: s.Addresses}
 	if !p.Equal(want) {
 		t.Fatalf("pod: %+v, want %+v", p, want)
 	}

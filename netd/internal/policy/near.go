@@ -25,8 +25,7 @@ func (b builder) near(input *nftables.Chain, port uint16, peers []Near) {
 		return
 	}
 	chain := b.AddChain(&nftables.Chain{Name: "near", Table: b.table})
-	b.AddRule(&nftables.Rule{Table: b.table, Chain: input, Exprs: append(to(unix.IPPROTO_TCP, port),
-		&expr.Verdict{Kind: expr.VerdictJump, Chain: chain.Name})})
+	b.jump(input, chain, to(unix.IPPROTO_TCP, port))
 	for _, n := range peers {
 		protocol, source, ttl := byte(unix.NFPROTO_IPV4), uint32(12), uint32(8)
 		if n.Peers.Addr().Is6() {

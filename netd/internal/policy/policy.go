@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -25,12 +26,19 @@ type Rules struct {
 	// BGPPort is the TCP port that Near peers are kept to their TTL at.
 	BGPPort uint16
 	Near    []Near
+	// OnLink are the subnets in which this gateway looks for neighbours.
+	OnLink []netip.Prefix
+	// MetricsPort is the gateway's TCP port that the links of Scrapers, which are pods',
+	// may open; 0 if there is none.
+	MetricsPort uint16
+	Scrapers    []string
 }
 
 // Equal tells whether two policies are the same.
 func (r Rules) Equal(o Rules) bool {
 	return r.PodLinks == o.PodLinks && r.VXLANPort == o.VXLANPort && r.BGPPort == o.BGPPort &&
-		slices.Equal(r.Gateways, o.Gateways) && slices.Equal(r.Ranges, o.Ranges) && slices.Equal(r.Near, o.Near)
+		slices.Equal(r.Gateways, o.Gateways) && slices.Equal(r.Ranges, o.Ranges) && slices.Equal(r.Near, o.Near) &&
+		slices.Equal(r.OnLink, o.OnLink) && r.MetricsPort == o.MetricsPort && slices.Equal(r.Scrapers, o.Scrapers)
 }
 
 // Apply replaces our table by one that says r, in one transaction: there is no
@@ -104,13 +112,10 @@ func (b builder) rules(r Rules) error {
 	}
 	b.drop(input, b.fromPods(), oneOf(tunnels))
 	b.near(input, r.BGPPort, r.Near)
-	b.drop(b.chain("forward", nftables.ChainHookForward, nftables.ChainPriorityFilter), b.fromPods(), oneOf(tunnels))
-	b.drop(b.chain("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw),
-		b.fromPods(), family(unix.NFPROTO_IPV6), []expr.Any{
-			&expr.Fib{Register: 1, FlagSADDR: true, FlagIIF: true, ResultOIF: true, FlagPRESENT: true},
-			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)}, // no route of this link to it
-		})
-	return nil
+	forward := b.chain("forward", nftables.ChainHookForward, nftables.ChainPriorityFilter)
+	b.drop(forward, b.fromPods(), oneOf(tunnels))
+	b.links(b.chain("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw))
+	return errors.Join(b.ours(input, r), b.resolve(forward, r.OnLink))
 }
 
 func (b builder) set(name string, kind nftables.SetDatatype, keys ...[]byte) (*nftables.Set, error) {
@@ -131,10 +136,23 @@ func (b builder) chain(name string, hook *nftables.ChainHook, priority *nftables
 	})
 }
 
-// drop adds a rule that drops what is all of these.
+// drop adds a rule that drops what is all of these, and counts it.
 func (b builder) drop(chain *nftables.Chain, is ...[]expr.Any) {
-	b.AddRule(&nftables.Rule{Table: b.table, Chain: chain, Exprs: append(slices.Concat(is...),
-		&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})})
+	b.rule(chain, slices.Concat(is...), &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
+}
+
+// pass adds a rule that ends a chain that was jumped to, for what is all of these.
+func (b builder) pass(chain *nftables.Chain, is ...[]expr.Any) {
+	b.rule(chain, slices.Concat(is...), &expr.Verdict{Kind: expr.VerdictReturn})
+}
+
+// jump adds a rule that goes on elsewhere with what is all of these.
+func (b builder) jump(chain, next *nftables.Chain, is ...[]expr.Any) {
+	b.rule(chain, slices.Concat(is...), &expr.Verdict{Kind: expr.VerdictJump, Chain: next.Name})
+}
+
+func (b builder) rule(chain *nftables.Chain, is []expr.Any, do ...expr.Any) {
+	b.AddRule(&nftables.Rule{Table: b.table, Chain: chain, Exprs: append(is, do...)})
 }
 
 func (b builder) fromPods() []expr.Any {

@@ -29,6 +29,34 @@ const golden = `table inet netd {
 		elements = { 2001:db8:1::12 }
 	}
 
+	set pings {
+		type iface_index
+		size 4096
+		flags dynamic,timeout
+		timeout 1m
+	}
+
+	set strangers {
+		type iface_index
+		size 4096
+		flags dynamic,timeout
+		timeout 1m
+	}
+
+	set met {
+		type ipv4_addr
+		size 256
+		flags dynamic,timeout
+		timeout 5s
+	}
+
+	set met6 {
+		type ipv6_addr
+		size 256
+		flags dynamic,timeout
+		timeout 5s
+	}
+
 	chain input {
 		type filter hook input priority filter; policy accept;
 		ip saddr != @gateways ip saddr != 10.0.8.0/22 ip saddr != 10.0.16.0/24 meta l4proto @tunnels counter packets 0 bytes 0 drop
@@ -37,6 +65,7 @@ const golden = `table inet netd {
 		ip6 saddr != @gateways6 ip6 saddr != 2001:db8:8::/47 udp dport 4789 counter packets 0 bytes 0 drop
 		iifname "pod*" meta l4proto @tunnels counter packets 0 bytes 0 drop
 		tcp dport 179 jump near
+		iifname "pod*" jump ours
 	}
 
 	chain near {
@@ -48,11 +77,43 @@ const golden = `table inet netd {
 	chain forward {
 		type filter hook forward priority filter; policy accept;
 		iifname "pod*" meta l4proto @tunnels counter packets 0 bytes 0 drop
+		iifname "pod*" ip daddr 10.0.1.0/24 jump resolve-met
+		iifname "pod*" ip6 daddr 2001:db8:0:1::/64 jump resolve-met6
 	}
 
 	chain prerouting {
 		type filter hook prerouting priority raw; policy accept;
 		iifname "pod*" meta nfproto ipv6 fib saddr . iif oif missing counter packets 0 bytes 0 drop
+		iifname "pod*" ip6 saddr fe80::/10 ip6 saddr != fe80::2 counter packets 0 bytes 0 drop
+		iifname "pod*" ip6 daddr fe80::/10 ip6 daddr != fe80::1 counter packets 0 bytes 0 drop
+		iifname "pod*" icmpv6 type nd-router-solicit counter packets 0 bytes 0 drop
+		iifname "pod*" icmpv6 type nd-router-advert counter packets 0 bytes 0 drop
+		iifname "pod*" icmpv6 type nd-redirect counter packets 0 bytes 0 drop
+	}
+
+	chain ours {
+		meta l4proto 1 update @pings { iif limit rate over 100/second burst 200 packets } counter packets 0 bytes 0 drop
+		meta l4proto 1 return
+		meta l4proto 58 update @pings { iif limit rate over 100/second burst 200 packets } counter packets 0 bytes 0 drop
+		meta l4proto 58 return
+		iifname "pod0123456789" tcp dport 9179 return
+		tcp flags != syn / syn,ack return
+		udp dport >= 32768 return
+		counter packets 0 bytes 0 drop
+	}
+
+	chain resolve-met {
+		@nh,128,32 @met update @met { @nh,128,32 timeout 5s } return
+		update @strangers { iif limit rate over 10/second burst 40 packets } counter packets 0 bytes 0 drop
+		add @met { @nh,128,32 timeout 5s } return
+		counter packets 0 bytes 0 drop
+	}
+
+	chain resolve-met6 {
+		@nh,192,128 @met6 update @met6 { @nh,192,128 timeout 5s } return
+		update @strangers { iif limit rate over 10/second burst 40 packets } counter packets 0 bytes 0 drop
+		add @met6 { @nh,192,128 timeout 5s } return
+		counter packets 0 bytes 0 drop
 	}
 }
 `
@@ -66,13 +127,16 @@ func present(t *testing.T, want bool) {
 
 func TestApply(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
-		rules := policy.Rules{PodLinks: "pod", VXLANPort: 4789, Gateways: []netip.Addr{
-			netip.MustParseAddr("10.0.1.12"), netip.MustParseAddr("10.0.2.13"), netip.MustParseAddr("2001:db8:1::12"),
-		}, Ranges: []netip.Prefix{
-			netip.MustParsePrefix("10.0.8.0/22"), netip.MustParsePrefix("10.0.16.0/24"), netip.MustParsePrefix("2001:db8:8::/47"),
-		}, BGPPort: 179, Near: []policy.Near{
-			{netip.MustParsePrefix("10.0.1.1/32"), 255}, {netip.MustParsePrefix("10.0.0.0/22"), 254}, {netip.MustParsePrefix("fe80::1/128"), 255},
-		}}
+		rules := policy.Rules{
+			PodLinks: "pod", VXLANPort: 4789, Gateways: []netip.Addr{
+				netip.MustParseAddr("10.0.1.12"), netip.MustParseAddr("10.0.2.13"), netip.MustParseAddr("2001:db8:1::12"),
+			}, Ranges: []netip.Prefix{
+				netip.MustParsePrefix("10.0.8.0/22"), netip.MustParsePrefix("10.0.16.0/24"), netip.MustParsePrefix("2001:db8:8::/47"),
+			}, BGPPort: 179, Near: []policy.Near{
+				{netip.MustParsePrefix("10.0.1.1/32"), 255}, {netip.MustParsePrefix("10.0.0.0/22"), 254}, {netip.MustParsePrefix("fe80::1/128"), 255},
+			}, OnLink: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("2001:db8:0:1::/64")},
+			MetricsPort: 9179, Scrapers: []string{"pod0123456789"},
+		}
 		ownnet.Command(t, "nft add table ip alien")
 		ownnet.Command(t, "nft add table ip netd") // an earlier release's
 		present(t, false)

@@ -184,6 +184,18 @@ func (c *Conn) Addresses(link int) ([]Address, error) {
 	return all, err
 }
 
+// LinkLocals lists the IPv6 addresses of a link that mean something there alone.
+func (c *Conn) LinkLocals(link int) ([]netip.Prefix, error) {
+	list, err := c.addresses()
+	var all []netip.Prefix
+	for _, a := range list {
+		if ip := a.Prefix.Addr(); a.Link == link && ip.Is6() && ip.IsLinkLocalUnicast() {
+			all = append(all, a.Prefix)
+		}
+	}
+	return all, err
+}
+
 // Holders are the links that have an address.
 func (c *Conn) Holders(ip netip.Addr) (map[int]bool, error) {
 	all, err := c.addresses()

@@ -21,7 +21,13 @@ type Neighbour struct {
 // Neighbours lists a link's permanent neighbours, and what a vxlan link forwards
 // where.
 func (c *Conn) Neighbours(link int) ([]Neighbour, error) {
-	var all []Neighbour
+	all, err := c.AllNeighbours()
+	return all[link], err
+}
+
+// AllNeighbours lists those of all links, by the links' indices.
+func (c *Conn) AllNeighbours() (map[int][]Neighbour, error) {
+	all := map[int][]Neighbour{}
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6, unix.AF_BRIDGE} {
 		request := make([]byte, unix.SizeofNdMsg)
 		request[0] = family
@@ -32,8 +38,8 @@ func (c *Conn) Neighbours(link int) ([]Neighbour, error) {
 			return nil, err
 		}
 		for _, n := range list {
-			if n.family == family && n.link == link && n.state&netlink.NUD_PERMANENT != 0 {
-				all = append(all, n.Neighbour)
+			if n.family == family && n.state&netlink.NUD_PERMANENT != 0 {
+				all[n.link] = append(all[n.link], n.Neighbour)
 			}
 		}
 	}
