@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"netd/netd/config"
 	"netd/netd/internal/daemon"
 	"netd/netd/internal/heap"
 	"netd/netd/layout"
@@ -50,6 +51,9 @@ func runAgent(ctx context.Context, args []string) error {
 		fs.StringVar(&o.Device, "device", "", "`name` by which the [[device]] is matched (default: netd.name= of the kernel's command line)")
 		fs.BoolVar(&o.Appliance, "appliance", false, "own the whole box: host name and console password too")
 	})
+	if err == nil && o.Device != "" {
+		err = config.CheckName(o.Device)
+	}
 	if err != nil {
 		return err
 	}

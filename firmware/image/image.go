@@ -97,6 +97,9 @@ func (j *job) check() error {
 	}
 	var workloads []config.Workload
 	if j.o.Device != "" {
+		if err := config.CheckName(j.o.Device); err != nil {
+			return err
+		}
 		c, warnings, err := config.Parse(j.o.Config, data, config.Identity{Name: j.o.Device})
 		if err != nil {
 			return err
@@ -113,21 +116,33 @@ func (j *job) check() error {
 			workloads = append(workloads, d.Config.Workloads...)
 		}
 	}
-	var errs []error
-	for _, w := range workloads {
-		path := filepath.Join(j.o.Images, w.Image)
-		if _, ok := j.archives[w.Image]; ok {
-			continue
-		}
-		j.archives[w.Image] = path
-		if _, err := archive.CheckArchive(path, j.o.Board.Arch); err != nil {
-			errs = append(errs, fmt.Errorf("workload %s: image archive %s: %w", w.Name, path, err))
-		}
-	}
+	errs := j.checkArchives(workloads)
 	for _, program := range []string{j.o.Netd, j.o.Shim, j.o.Runc, j.o.Stage1} {
 		errs = append(errs, checkProgram(program, j.o.Board.Arch))
 	}
 	return errors.Join(errs...)
+}
+
+// checkArchives looks at what the workloads run.
+func (j *job) checkArchives(workloads []config.Workload) []error {
+	var errs []error
+	good := map[string]archive.Info{}
+	for _, w := range workloads {
+		path := filepath.Join(j.o.Images, w.Image)
+		if _, ok := j.archives[w.Image]; !ok {
+			j.archives[w.Image] = path
+			info, err := archive.CheckArchive(path, j.o.Board.Arch)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("workload %s: image archive %s: %w", w.Name, path, err))
+				continue
+			}
+			good[w.Image] = info
+		}
+		if info, ok := good[w.Image]; ok && len(info.Command) == 0 && len(w.Command) == 0 && len(w.Args) == 0 {
+			errs = append(errs, fmt.Errorf(`workload %s: image archive %s: names no program (Entrypoint and Cmd are empty): expected one in the workload, e.g. command = ["/bin/httpd"]`, w.Name, path))
+		}
+	}
+	return errs
 }
 
 func (j *job) warn(warnings []config.Warning) {

@@ -48,7 +48,7 @@ func options(t *testing.T, board string) Options {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build a program: %v\n%s", err, out)
 	}
-	archiveFor(t, filepath.Join(dir, "web.tar"), b.Arch)
+	archiveFor(t, filepath.Join(dir, "web.tar"), b.Arch, "/a")
 	return Options{
 		Board: b, BoardFile: filepath.Join(top, "board", board, "board.toml"),
 		Config: filepath.Join(top, "configs/examples/lab.toml"), Device: "gw-a", Images: dir,
@@ -58,10 +58,10 @@ func options(t *testing.T, board string) Options {
 	}
 }
 
-func archiveFor(t *testing.T, path, arch string) {
+func archiveFor(t *testing.T, path, arch string, program ...string) {
 	t.Helper()
 	var b bytes.Buffer
-	im := archive.Image{Arch: arch, Entrypoint: []string{"/a"}, Files: []archive.File{{Path: "a", Data: []byte("x")}}}
+	im := archive.Image{Arch: arch, Entrypoint: program, Files: []archive.File{{Path: "a", Data: []byte("x")}}}
 	if err := archive.Write(&b, im); err != nil {
 		t.Fatal(err)
 	}
@@ -281,14 +281,15 @@ func TestBuildRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	torn, other := filepath.Join(dir, "torn"), filepath.Join(dir, "other")
-	for _, d := range []string{torn, other} {
+	torn, other, idle := filepath.Join(dir, "torn"), filepath.Join(dir, "other"), filepath.Join(dir, "idle")
+	for _, d := range []string{torn, other, idle} {
 		if err := os.Mkdir(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	put("torn/web.tar", string(whole[:len(whole)/2]))
-	archiveFor(t, filepath.Join(other, "web.tar"), "amd64")
+	archiveFor(t, filepath.Join(other, "web.tar"), "amd64", "/a")
+	archiveFor(t, filepath.Join(idle, "web.tar"), "arm64")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -303,6 +304,10 @@ func TestBuildRefuses(t *testing.T) {
 		{"archive for another architecture", func(o *Options) { o.Images = other }, `^workload web: image archive .*/other/web.tar: is for amd64, expected arm64`},
 		{"bad configuration", func(o *Options) { o.Config = put("bad.toml", "schema = 1\nx = 1\n") }, `bad\.toml:2:1: x: unknown key`},
 		{"no configuration", func(o *Options) { o.Config = "nosuch.toml" }, `^read configuration: open nosuch.toml: no such file`},
+		{"words for the kernel in a name", func(o *Options) { o.Device = "gw-a init=/bin/sh" }, `^device name "gw-a init=/bin/sh": expected a name of`},
+		{"a name in another alphabet", func(o *Options) { o.Device = "Ünï" }, `^device name "Ünï": expected a name of`},
+		{"a name that every box has", func(o *Options) { o.Device = "localhost" }, `^device name "localhost": every box calls itself so`},
+		{"an archive without a program", func(o *Options) { o.Images = idle }, `^workload web: image archive .*/idle/web.tar: names no program`},
 		{"unknown device", func(o *Options) { o.Device = "gw-z" }, `gw-z`},
 		{"program for another architecture", func(o *Options) { o.Runc = self }, `^program .*: is for EM_X86_64, expected EM_AARCH64`},
 		{"no program", func(o *Options) { o.Stage1 = "nosuch" }, `^program nosuch: open nosuch: no such file`},

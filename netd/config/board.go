@@ -146,7 +146,7 @@ func (b *Board) check() []error {
 		matches("kernel modules", m, `[A-Za-z0-9_-]+`, `a module's name, e.g. "virtio_net"`)
 	}
 	for _, w := range b.Kernel.Cmdline {
-		matches("kernel.cmdline", w, `[!-~]+`, "words without spaces")
+		matches("kernel.cmdline", w, `[!#-~]+`, "words without spaces and quotes")
 	}
 	if len(b.Ports) == 0 {
 		wrong("port", len(b.Ports), "at least one [[port]]")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"netd/netd/layout"
 )
@@ -300,7 +301,7 @@ func filePath(eg string) want[string] {
 // freeText is a line for people, of so many octets at most.
 func freeText(eg string, most int) want[string] {
 	return matching(fmt.Sprintf("a line of 1 to %d octets without control characters", most), eg, func(s string) bool {
-		return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+		return s != "" && len(s) <= most && !strings.ContainsFunc(s, unicode.IsControl)
 	})
 }
 

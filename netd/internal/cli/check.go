@@ -16,6 +16,11 @@ func check(_ context.Context, c *call) error {
 	if err := c.parse(1, 1<<10); err != nil {
 		return err
 	}
+	if *device != "" {
+		if err := config.CheckName(*device); err != nil {
+			return err
+		}
+	}
 	bad := 0
 	for _, file := range c.args {
 		devices, err := checkFile(file, *device)
