@@ -54,7 +54,7 @@ func run(args []string) int {
 		err = runContainerd(ctx, rest)
 	default:
 		err = cli.Run(ctx, cli.Env{
-			Out: os.Stdout, Err: os.Stderr, Version: version, Socket: cli.DefaultSocket(layout.Socket),
+			In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version, Socket: cli.DefaultSocket(layout.Socket),
 		}, role, rest)
 	}
 	switch {

@@ -154,6 +154,9 @@ func (r *reader) checkWorkloads(f *rawFile) {
 		}
 	}
 	if need > 0 && len(f.pools) == 0 {
+		if r.guessed["pool"] {
+			return
+		}
 		n := f.workloads[0].n
 		r.add(isConflict, n, n.src, "no [[pool]]: expected one with a block for the pods' addresses")
 		return

@@ -26,9 +26,14 @@ func ReadFile(path string) ([]byte, error) {
 		return nil, tooLarge(path, info.Size())
 	}
 	// It may grow meanwhile, and a file of /proc says that it has nothing.
-	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	return Read(f, path)
+}
+
+// Read is the same for what is open: standard input, say, which may have no end.
+func Read(r io.Reader, name string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxSize+1))
 	if len(data) > maxSize {
-		return nil, tooLarge(path, int64(len(data)))
+		return nil, Errors{{File: name, Line: 1, Col: 1, Key: "file", Value: "too large", Text: fmt.Sprintf("expected at most %d octets", maxSize)}}
 	}
 	return data, err
 }

@@ -198,11 +198,12 @@ func (r *reader) checkFilters(f *rawFile) {
 	peers = append(peers, f.gateway.name.v) // one of a fleet's common list
 	for _, s := range named {
 		for _, name := range slices.Concat(s.imports.v, s.exports.v) {
-			if name.ok && !slices.ContainsFunc(f.bgp.filters, func(f rawFilter) bool { return !f.name.ok || f.name.v == name.v }) {
+			if name.ok && !r.guessed["bgp.filter"] && !slices.ContainsFunc(f.bgp.filters, func(f rawFilter) bool { return !f.name.ok || f.name.v == name.v }) {
 				r.conflict(name.n, "no filter is called %s: expected the name of a [[bgp.filter]]", name.v)
 			}
 		}
 	}
+	guessed := r.guessed["bgp.peer"] || r.guessed["bgp.gateway"] || r.guessed["bgp.range"]
 	filters := map[string]*node{}
 	for _, fl := range f.bgp.filters {
 		if fl.name.ok {
@@ -214,7 +215,7 @@ func (r *reader) checkFilters(f *rawFile) {
 				unique(r, rules, rule.name.v, rule.name.n)
 			}
 			for _, p := range rule.peers.v {
-				if p.ok && !slices.Contains(peers, p.v) {
+				if p.ok && !guessed && !slices.Contains(peers, p.v) {
 					r.conflict(p.n, "no peer is called %s: expected the name of a [[bgp.peer]], [[bgp.gateway]] or [[bgp.range]]", p.v)
 				}
 			}

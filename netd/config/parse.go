@@ -206,11 +206,23 @@ func (p *parsed) find(id Identity) (Device, Errors) {
 	case len(matching) == 1:
 		return p.results[len(p.results)-len(p.devices)+matching[0]], nil
 	case len(p.missing) == 0:
-		return p.results[0], nil
+		return p.common(id), nil
 	}
 	return fail(&node{path: "device", at: p.devices[0].n.at}, fmt.Sprintf(
 		"no [[device]] matches this box, and without one %s: expected a box with one of %s",
 		missingText(p.missing), matchesText(p.devices)))
+}
+
+// common is what a box gets that no [[device]] matches. One that has a name is probably
+// misspelt, there or here.
+func (p *parsed) common(id Identity) Device {
+	d := p.results[0]
+	if id.Name != "" && slices.ContainsFunc(p.devices, func(d device) bool { return d.name.ok }) {
+		w := p.text.error(problem{at: p.devices[0].n.at, key: "device", value: id.String(), text: fmt.Sprintf(
+			"no [[device]] matches this box, which gets the common part; expected one of %s, unless that is what you want", matchesText(p.devices))})
+		d.Warnings = append(slices.Clone(d.Warnings), Warning{w})
+	}
+	return d
 }
 
 func missingText(keys []string) string {

@@ -31,6 +31,8 @@ type reader struct {
 	// known has every key that a file may have, by its path without the elements'
 	// names.
 	known map[string]about
+	// guessed has the keys that are there, by their paths, under wrong names.
+	guessed map[string]bool
 }
 
 // table is a table that is being read or written.
@@ -170,21 +172,30 @@ func (t *table) done() {
 			continue
 		}
 		slices.Sort(t.keys)
-		text := "expected one of " + strings.Join(t.keys, ", ")
-		if len(t.keys) == 1 {
-			text = "expected only " + t.keys[0]
+		h := hintFor(t.kind, key, t.keys)
+		if h.key != "" {
+			delete(t.lacks, h.key)
+			t.r.guess(join(t.kind, h.key))
 		}
-		if s := Nearest(key, t.keys); s != "" {
-			text += fmt.Sprintf("; did you mean %q?", s)
-			delete(t.lacks, s)
-		}
-		t.r.add(isBad, t.n.table[key], "unknown key", text)
+		t.r.add(isBad, t.n.table[key], "unknown key", unknownText(h, t.keys))
 	}
 	for key, text := range t.lacks {
 		t.r.problems = append(t.r.problems, problem{
 			class: isMissing, at: t.n.at, key: join(t.n.path, key), value: "missing", text: text,
 		})
 	}
+}
+
+// guess notes that a table or a key is there under another name: what is missing in it
+// only follows from that.
+func (r *reader) guess(kind string) {
+	if r.guessed == nil {
+		r.guessed = make(map[string]bool)
+	}
+	r.guessed[kind] = true
+	r.problems = slices.DeleteFunc(r.problems, func(p problem) bool {
+		return p.class == isMissing && strings.HasPrefix(p.key, kind+".")
+	})
 }
 
 // Nearest returns the word that was probably meant: with a third of its octets inserted,

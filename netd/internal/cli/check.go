@@ -10,7 +10,7 @@ import (
 
 // check reads files as the gateway would. A bad one does not keep the others
 // from being checked.
-func check(_ context.Context, c *call) error {
+func check(ctx context.Context, c *call) error {
 	verbose := c.flags.Bool("v", false, "print what is in effect, as TOML")
 	device := c.flags.String("device", "", "check for this device only")
 	if err := c.parse(1, 1<<10); err != nil {
@@ -21,12 +21,20 @@ func check(_ context.Context, c *call) error {
 			return err
 		}
 	}
-	bad := 0
+	bad, wrong := 0, 0
+	var last error
 	for _, file := range c.args {
-		devices, err := checkFile(file, *device)
+		devices, err := c.checkFile(ctx, file, *device)
+		if ctx.Err() != nil {
+			return errInterrupted
+		}
 		if err != nil {
-			bad++
-			fmt.Fprintln(c.Err, err)
+			var errs config.Errors
+			errors.As(err, &errs)
+			bad, wrong, last = bad+1, len(errs), err
+			if len(errs) > 0 || len(c.args) > 1 {
+				fmt.Fprintln(c.Err, err)
+			}
 			continue
 		}
 		for _, d := range devices {
@@ -48,14 +56,20 @@ func check(_ context.Context, c *call) error {
 	switch {
 	case bad == 0:
 		return nil
-	case len(c.args) == 1:
-		return errors.New("the file is bad; nothing was touched")
+	case len(c.args) > 1 && bad == 1:
+		return fmt.Errorf("1 of %d files is bad", len(c.args))
+	case len(c.args) > 1:
+		return fmt.Errorf("%d of %d files are bad", bad, len(c.args))
+	case wrong == 0:
+		return last // which has not been printed yet
+	case wrong == 1:
+		return fmt.Errorf("1 error in %s", c.args[0])
 	}
-	return fmt.Errorf("%d of %d files are bad; nothing was touched", bad, len(c.args))
+	return fmt.Errorf("%d errors in %s", wrong, c.args[0])
 }
 
-func checkFile(file, device string) ([]config.Device, error) {
-	data, err := config.ReadFile(file)
+func (c *call) checkFile(ctx context.Context, file, device string) ([]config.Device, error) {
+	data, err := c.read(ctx, file)
 	if err != nil {
 		return nil, err
 	}
@@ -64,4 +78,29 @@ func checkFile(file, device string) ([]config.Device, error) {
 	}
 	cfg, warnings, err := config.Parse(file, data, config.Identity{Name: device})
 	return []config.Device{{Label: device, Config: cfg, Warnings: warnings}}, err
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// read reads a configuration file, or standard input, which may come from a person who
+// thinks about it, or never end.
+func (c *call) read(ctx context.Context, file string) ([]byte, error) {
+	if file != "-" {
+		return config.ReadFile(file)
+	}
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		data, err := config.Read(c.In, file)
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		return r.data, r.err
+	case <-ctx.Done():
+		return nil, errInterrupted
+	}
 }

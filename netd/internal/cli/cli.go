@@ -17,6 +17,7 @@ import (
 
 // Env is what a verb works with.
 type Env struct {
+	In       io.Reader
 	Out, Err io.Writer
 	Version  string
 	// Socket is the agent's, unless --socket says otherwise.
@@ -69,7 +70,7 @@ path that was considered with the reason for or against it, and what the kernel
 does at this moment. Then, of all prefixes that cover it, what peers have told and
 which rule of which filter accepted or refused it, and what peers are told of ours.`},
 		{name: "check", args: "[-v] [--device NAME] FILE…", short: "check configuration files", run: check, local: true, long: `
-Reads each file as the gateway would and prints every error as
+Reads each file ("-" is standard input) as the gateway would and prints every error as
 file:line:col: key: value: expected …; exit status 1 if there is any. Without
 --device every [[device]] of the file is checked. -v prints what is in effect, as
 TOML that means the same.`},

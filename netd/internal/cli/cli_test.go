@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -122,7 +123,7 @@ func (gateway) RemovePod(context.Context, string) error { return nil }
 func transcript(t *testing.T, socket string, args ...string) string {
 	t.Helper()
 	var out, errs strings.Builder
-	err := cli.Run(t.Context(), cli.Env{Out: &out, Err: &errs, Version: "1.0", Socket: socket}, args[0], args[1:])
+	err := cli.Run(t.Context(), cli.Env{In: strings.NewReader("schema = 2\n"), Out: &out, Err: &errs, Version: "1.0", Socket: socket}, args[0], args[1:])
 	return fmt.Sprintf("$ netd %s\n%s--- stderr\n%s--- error: %v\n", strings.Join(args, " "), out.String(), errs.String(), err)
 }
 
@@ -224,7 +225,7 @@ func TestVerbs(t *testing.T) {
 // What --json prints is what the API says.
 func TestJSON(t *testing.T) {
 	var out strings.Builder
-	if err := cli.Run(t.Context(), cli.Env{Out: &out, Err: &out, Socket: serve(t)}, "routes", []string{"--json"}); err != nil {
+	if err := cli.Run(t.Context(), cli.Env{In: strings.NewReader("schema = 2\n"), Out: &out, Err: &out, Socket: serve(t)}, "routes", []string{"--json"}); err != nil {
 		t.Fatal(err)
 	}
 	var routes []api.Route
@@ -248,10 +249,39 @@ func TestCheck(t *testing.T) {
 	for _, args := range [][]string{
 		{"check", dir + "examples/single.toml", dir + "testdata/unknown-key.toml", dir + "examples/dhcp.toml", dir + "none.toml"},
 		{"check", dir + "testdata/unknown-key.toml"},
+		{"check", dir + "testdata/unknown-key.toml", dir + "examples/dhcp.toml"},
+		{"check", dir + "none.toml"},
+		{"check", dir},
+		{"check", "/dev/zero"},
+		{"check", "-"},
+		{"check", "--device", "gw b", dir + "examples/lab.toml"},
 		{"check", "-v", "--device", "gw-b", dir + "examples/lab.toml"},
 		{"check"},
 	} {
 		got.WriteString(transcript(t, "/nowhere", args...))
 	}
 	golden(t, "check", got.String())
+}
+
+// TestInterrupted: what comes from a person, or a pipe without an end, is not waited for.
+func TestInterrupted(t *testing.T) {
+	never, _ := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, in := range []io.Reader{never, zeros{}} {
+		err := cli.Run(ctx, cli.Env{In: in, Out: io.Discard, Err: io.Discard}, "check", []string{"-"})
+		if err == nil || err.Error() != "interrupted" {
+			t.Errorf("error %v, want interrupted", err)
+		}
+	}
+	if err := cli.Run(t.Context(), cli.Env{In: zeros{}, Out: io.Discard, Err: io.Discard}, "check", []string{"-"}); err == nil || err.Error() != "1 error in -" {
+		t.Errorf("no end: error %v", err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
 }

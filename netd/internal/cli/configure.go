@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"netd/netd/config"
 	"netd/netd/internal/api"
 )
 
@@ -54,12 +53,14 @@ func rollback(ctx context.Context, c *call) error {
 // came of it.
 func (c *call) configure(ctx context.Context, change api.Change) error {
 	if len(c.args) == 1 {
-		text, err := config.ReadFile(c.args[0])
+		text, err := c.read(ctx, c.args[0])
 		if err != nil {
 			return err
 		}
 		change.Text, change.File = string(text), c.args[0]
-		if abs, err := filepath.Abs(c.args[0]); err == nil {
+		if c.args[0] == "-" {
+			change.File = "standard input"
+		} else if abs, err := filepath.Abs(c.args[0]); err == nil {
 			change.File = abs
 		}
 	}

@@ -134,7 +134,7 @@ func changed(before *config.Config, l loaded, warnings []config.Warning) api.Cha
 func (s *settings) read(c api.Change) (loaded, []config.Warning, error) {
 	l := loaded{file: c.File, data: []byte(c.Text), passing: true}
 	var err error
-	if c.Do == api.Reload && c.Text == "" {
+	if c.Do == api.Reload && c.File == "" && c.Text == "" { // An empty file is one.
 		l.file, l.passing = s.opts.files()[0], false
 		if l.data, err = config.ReadFile(l.file); err != nil {
 			return l, nil, fmt.Errorf("read the configuration: %w", err)
