@@ -88,9 +88,10 @@ func (in *initProcess) prepare() {
 		}
 	}
 	in.check(os.WriteFile("/sys/fs/cgroup/cgroup.subtree_control", []byte("+cpu +memory +pids +io"), 0))
-	// Before the modules: loading ipip must not make tunl0 in every namespace.
-	in.check(setSysctls())
+	in.check(set("/proc/sys", early()))
 	in.check(LoadModules(layout.ModuleList))
+	tracked, err := conntrack()
+	in.check(errors.Join(err, set("/proc/sys", tracked)))
 	in.check(setClock(layout.Manifest, layout.Clock))
 	in.check(os.MkdirAll(layout.LogDir, 0o755))
 	// Nobody can log in until netd run has read the configuration.
@@ -101,21 +102,6 @@ func (in *initProcess) prepare() {
 		in.say("set the host name: %v", err)
 	}
 	in.check(LinkUp("lo"))
-}
-
-func setSysctls() error {
-	var errs []error
-	for _, s := range []struct{ path, value string }{
-		{"net/core/fb_tunnels_only_for_init_net", "2"}, // none at all
-		{"kernel/panic_on_oops", "1"},
-		{"kernel/panic", "2"},
-		{"kernel/kptr_restrict", "1"},
-	} {
-		if err := os.WriteFile("/proc/sys/"+s.path, []byte(s.value), 0); err != nil {
-			errs = append(errs, fmt.Errorf("set sysctl: %w", err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func writeUnlessThere(path, text string, mode os.FileMode) error {

@@ -242,6 +242,14 @@ func testUserland(t *testing.T, m *Machine) {
 		{"cat /sys/fs/cgroup/cgroup.subtree_control", "memory"},
 		{"test ! -e /run/netd/data-failed; touch /x 2>&1 || true", "Read-only file system"},
 		{"date +%Y", "20"},
+		{"cd /proc/sys; cat kernel/kexec_load_disabled kernel/sysrq kernel/kptr_restrict kernel/dmesg_restrict kernel/perf_event_paranoid kernel/yama/ptrace_scope | tr '\\n' ' '", "1 0 2 1 3 2 "},
+		{"cd /proc/sys; cat kernel/unprivileged_bpf_disabled net/core/bpf_jit_harden kernel/unprivileged_userns_clone vm/unprivileged_userfaultfd | tr '\\n' ' '", "1 2 0 0 "},
+		{"cat /proc/sys/fs/protected_hardlinks /proc/sys/fs/protected_symlinks /proc/sys/fs/protected_fifos /proc/sys/fs/protected_regular /proc/sys/fs/suid_dumpable | tr '\\n' ' '", "1 1 1 2 0 "},
+		// 65,536 connections a GiB: MemTotal is in KiB.
+		{"awk '/^MemTotal/ {n = int($2/16); print (n > 16384 ? n : 16384)}' /proc/meminfo | diff - /proc/sys/net/netfilter/nf_conntrack_max && echo as much", "as much"},
+		{"for p in $(pgrep -f '^/usr/bin/netd (run|containerd)'); do cat /proc/$p/oom_score_adj; done | tr '\\n' ' '", "-999 -999 "},
+		// The speaker has its own place in the line as soon as it is in its cage.
+		{"for i in $(seq 100); do p=$(pgrep -f '^/usr/bin/netd bgp') && grep -qx 0 /proc/$p/oom_score_adj && break; usleep 100000; done; cat /proc/$p/oom_score_adj /proc/1/oom_score_adj /proc/$$/oom_score_adj | tr '\\n' ' '", "0 0 0 "},
 		{"printf 'a  b\\n%s' \"it's\"", "a  b\nit's"},
 	} {
 		if got := mustRun(t, m, c.command); !strings.Contains(got, c.want) {
