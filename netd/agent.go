@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"netd/netd/config"
+	"netd/netd/internal/cage"
 	"netd/netd/internal/daemon"
 	"netd/netd/internal/heap"
 	"netd/netd/layout"
@@ -56,6 +57,9 @@ func runAgent(ctx context.Context, args []string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if err := cage.StayLast(); err != nil {
+		o.Log.Info("the kernel may end the agent early when memory is short", "err", err)
 	}
 	go heap.Pace(ctx)
 	return daemon.Run(ctx, o)

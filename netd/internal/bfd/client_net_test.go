@@ -10,12 +10,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"netd/netd/internal/cage"
 	"netd/netd/internal/ownnet"
 	"netd/netd/layout"
 )
@@ -113,6 +115,7 @@ func TestProcess(t *testing.T) {
 		first.until("Up", is(Up))
 		pid := process(t)
 		checkThreads(t, pid)
+		checkCage(t, pid)
 		first.stop()
 
 		second := newAgent(t, dir, time.Minute)
@@ -174,7 +177,7 @@ func checkThreads(t *testing.T, pid int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapInh:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"} {
+		for _, want := range []string{"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapInh:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
 			if !strings.Contains(string(status), want) {
 				t.Errorf("no %q in\n%s", want, status)
 			}
@@ -187,6 +190,34 @@ func checkThreads(t *testing.T, pid int) {
 		f := strings.Fields(rest) // proc_pid_stat(5), from field 3
 		if priority, policy := f[40-3], f[41-3]; priority != "1" || policy != "2" {
 			t.Errorf("thread %s: real-time priority %s, policy %s; want 1 and 2 (SCHED_RR)", thread, priority, policy)
+		}
+	}
+}
+
+// checkCage looks at what the process has and may take: as the speaker, of package cage.
+func checkCage(t *testing.T, pid int) {
+	t.Helper()
+	memory, err := cage.Memory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for limit, want := range map[string]string{"Max data size": fmt.Sprint(memory), "Max core file size": "0", "Max locked memory": "0", "Max processes": "1024"} {
+		_, rest, _ := strings.Cut(string(limits), "\n"+limit)
+		if f := strings.Fields(rest); len(f) < 2 || f[0] != want || f[1] != want {
+			t.Errorf("no limit of %s to %s in\n%s", limit, want, limits)
+		}
+	}
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil || len(files) < 5 {
+		t.Fatal(err, files)
+	}
+	for _, f := range files {
+		if to, _ := os.Readlink(f); !regexp.MustCompile(`^(socket:|pipe:|anon_inode:|/dev/null$|/sys/fs/cgroup/|.*/last-words$)`).MatchString(to) {
+			t.Errorf("BFD has %s open", to)
 		}
 	}
 }

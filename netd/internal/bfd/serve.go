@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"netd/netd/internal/cage"
 )
 
 // protocol is the version of what agent and process say to one another, JSON over
@@ -66,11 +66,6 @@ type heard struct {
 // Serve runs sessions for the agent that connects to the socket, and goes on without
 // it for as long as it said. In the end peers are told that it is meant.
 func Serve(ctx context.Context, socket string) error {
-	// Whatever a packet makes of this process, it gains no privilege by exec. The
-	// attribute is a thread's (prctl(2)).
-	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
-		return fmt.Errorf("set no_new_privs: %w", errno)
-	}
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove old socket: %w", err)
 	}
@@ -82,6 +77,11 @@ func Serve(ctx context.Context, socket string) error {
 	monitor, err := New()
 	if err != nil {
 		return err
+	}
+	// Whatever a packet makes of this process: UDP is all that is left to it. What the
+	// kernel lacks for that is the speaker's to say.
+	if err := cage.Enter(cage.Config{Work: cage.Datagrams, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		return fmt.Errorf("confine BFD: %w", err)
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})

@@ -207,7 +207,7 @@ func checkProcess(t *testing.T) {
 	if diff := cmp.Diff([]string{fmt.Sprint(memory), "0", "4096"}, got); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
 	}
-	if got := matches(t, "/proc/"+pid+"/oom_score_adj", `^(.*)$`); got[0] != "500" {
+	if got := matches(t, "/proc/"+pid+"/oom_score_adj", `^(.*)$`); got[0] != "0" {
 		t.Errorf("oom_score_adj %s", got[0])
 	}
 	environment, err := os.ReadFile("/proc/" + pid + "/environ")

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -13,8 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Work is what a process in the cage does with the network.
+type Work int
+
+// Streams is TCP, for the BGP speaker. Datagrams is UDP, for BFD, and no port of TCP.
+const (
+	Streams Work = iota
+	Datagrams
+)
+
 // Config is what the cage leaves open.
 type Config struct {
+	Work Work
 	// Listen and Connect are the TCP ports to bind to and to connect to. Where the
 	// kernel's Landlock is older than ports (ABI 4, Linux 6.7) they are not confined,
 	// and Log says so.
@@ -32,11 +43,11 @@ func Enter(c Config) error {
 		do   func() error
 	}{
 		{"set limits", limit},
-		{"give way when memory is short", giveWay},
+		{"give way when memory is short", c.giveWay},
 		{"forbid tracing", func() error { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) }},
 		{"set no_new_privs", noNewPrivileges},
 		{"enter Landlock", c.landlock},
-		{"enter seccomp", confine},
+		{"enter seccomp", c.seccomp},
 	} {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
@@ -45,11 +56,37 @@ func Enter(c Config) error {
 	return nil
 }
 
-// oomScore (proc_pid_oom_score_adj(5)): the kernel takes the speaker before the
-// agent and the pods.
-const oomScore = "500"
+// Scores of the processes for the kernel when memory is short
+// (proc_pid_oom_score_adj(5)): it ends pods first (500, package containers), then the
+// speaker, whose loss takes no route, and last those without whom nothing is forwarded
+// or told.
+const (
+	lastInLine   = -999
+	speakersTurn = 0
+)
 
-func giveWay() error { return os.WriteFile("/proc/self/oom_score_adj", []byte(oomScore), 0) }
+// StayLast has the kernel end this process and its children last when memory is short. It
+// needs a privilege that not every host gives.
+func StayLast() error { return score("/proc/self/oom_score_adj", lastInLine) }
+
+// giveWay is for what the agent has started, which has its place in the line.
+func (c Config) giveWay() error {
+	if c.Work == Datagrams {
+		return nil
+	}
+	const file = "/proc/self/oom_score_adj"
+	var now int
+	b, err := os.ReadFile(file)
+	if err == nil {
+		_, err = fmt.Sscan(string(b), &now)
+	}
+	if err != nil || now >= speakersTurn { // Less is for the privileged.
+		return err
+	}
+	return score(file, speakersTurn)
+}
+
+func score(file string, n int) error { return os.WriteFile(file, []byte(strconv.Itoa(n)), 0) }
 
 // everyThread makes a system call in each thread: the attribute belongs to these.
 func everyThread(trap, a1, a2, a3 uintptr) error {

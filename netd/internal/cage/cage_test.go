@@ -43,7 +43,11 @@ func layers() map[string]func(Config) error {
 		"none":     func(Config) error { return DropCapabilities() },
 		"landlock": func(c Config) error { return errors.Join(noNewPrivileges(), c.landlock(), DropCapabilities()) },
 		"cage":     func(c Config) error { return errors.Join(Enter(c), DropCapabilities()) },
-		"small":    func(c Config) error { return errors.Join(setLimit(unix.RLIMIT_DATA, smallMemory), Enter(c)) },
+		"BFD's": func(c Config) error {
+			c.Work, c.Listen, c.Connect = Datagrams, nil, nil
+			return errors.Join(Enter(c), DropCapabilities())
+		},
+		"small": func(c Config) error { return errors.Join(setLimit(unix.RLIMIT_DATA, smallMemory), Enter(c)) },
 	}
 }
 
@@ -55,7 +59,7 @@ func runProbe(layer, dir, parent, name string) int {
 	if err != nil {
 		panic(err)
 	}
-	all := slices.Concat(fileProbes(), processProbes(), kernelProbes(), networkProbes(), portProbes(), workProbes(), []probe{{name: "take all memory", try: takeAll}})
+	all := slices.Concat(fileProbes(), processProbes(), kernelProbes(), networkProbes(), portProbes(), workProbes(), datagramProbes(), []probe{{name: "take all memory", try: takeAll}})
 	i := slices.IndexFunc(all, func(p probe) bool { return p.name == name })
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if err := layers()[layer](Config{Listen: []uint16{0, port}, Connect: []uint16{port}, Log: log}); err != nil {
@@ -169,6 +173,7 @@ func escapes(t *testing.T) {
 	expect(t, "cage", forbidden, func(p probe) outcome { return p.want })
 	free := slices.DeleteFunc(forbidden, func(p probe) bool { return !p.free })
 	expect(t, "none", free, func(probe) outcome { return done })
+	expect(t, "BFD's", datagramProbes(), func(p probe) outcome { return p.want })
 }
 
 // works: what a speaker does succeeds.

@@ -240,3 +240,33 @@ func portProbes() []probe {
 		{"listen on port 8081", tcp(func(fd int) error { return unix.Bind(fd, loopback(8081)) }), eacces, true},
 	}
 }
+
+// datagramProbes are where BFD's cage is another one than the speaker's.
+func datagramProbes() []probe {
+	// udp sets options of a socket.
+	udp := func(family int, options ...[2]int) func(probeEnv) error {
+		return func(probeEnv) error {
+			fd, err := unix.Socket(family, unix.SOCK_DGRAM, unix.IPPROTO_UDP)
+			for _, o := range options {
+				if err == nil {
+					err = unix.SetsockoptInt(fd, o[0], o[1], 1)
+				}
+			}
+			return err
+		}
+	}
+	return []probe{
+		{"BFD reads the links", func(probeEnv) error { _, err := net.Interfaces(); return err }, done, true},
+		{"BFD over IPv4", udp(unix.AF_INET, [2]int{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS}, [2]int{unix.SOL_SOCKET, unix.SO_RCVBUF}, [2]int{unix.SOL_SOCKET, unix.SO_DONTROUTE},
+			[2]int{unix.IPPROTO_IP, unix.IP_PKTINFO}, [2]int{unix.IPPROTO_IP, unix.IP_TTL}, [2]int{unix.IPPROTO_IP, unix.IP_TOS}), done, true},
+		{"BFD over IPv6", udp(unix.AF_INET6, [2]int{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY}, [2]int{unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO},
+			[2]int{unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS}, [2]int{unix.IPPROTO_IPV6, unix.IPV6_TCLASS}), done, true},
+		{"BFD with TCP", socket(unix.AF_INET, unix.SOCK_STREAM, 0), eperm, true},
+		{"BFD with ICMP", socket(unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP), eperm, false},
+		{"BFD with a unix socket", socket(unix.AF_UNIX, unix.SOCK_STREAM, 0), eperm, true},
+		{"BFD has any address", udp(unix.AF_INET, [2]int{unix.IPPROTO_IP, unix.IP_TRANSPARENT}), eperm, false},
+		{"BFD marks packets", udp(unix.AF_INET, [2]int{unix.SOL_SOCKET, unix.SO_MARK}), eperm, false},
+		{"BFD reads a file", read("/etc/passwd"), eperm, true},
+		{"BFD starts a program", func(probeEnv) error { return unix.Exec("/bin/true", []string{"true"}, nil) }, killed, false},
+	}
+}

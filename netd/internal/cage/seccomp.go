@@ -47,14 +47,13 @@ func plain() []uintptr {
 }
 
 // tested are the calls that are allowed with some arguments.
-func tested(pid int) []rule {
+func tested(pid int, w Work) []rule {
 	const (
-		typeMask  = ^uint32(unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC)
 		newThread = unix.CLONE_THREAD | unix.CLONE_VM | unix.CLONE_SIGHAND
 		newKinds  = unix.CLONE_NEWNS | unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
-		minHops   = 73 // IPV6_MINHOPCOUNT, RFC 5082
 	)
-	return append(archTested(), []rule{
+	own := map[Work]func() []rule{Streams: streams, Datagrams: datagrams}[w]
+	return append(append(archTested(), own()...), []rule{
 		// Threads, no processes.
 		{unix.SYS_CLONE, [][]condition{{{0, newThread | newKinds, []uint32{newThread}}}}},
 		// Signals within the process: how Go's scheduler pre-empts.
@@ -64,12 +63,28 @@ func tested(pid int) []rule {
 		{unix.SYS_MPROTECT, [][]condition{{without(2, unix.PROT_EXEC)}}},
 		// Go names its memory.
 		{unix.SYS_PRCTL, [][]condition{{is(0, unix.PR_SET_VMA)}}},
-		// TCP; and to read the links' names and neighbours, which zones of
-		// link-local addresses need: without CAP_NET_ADMIN nothing can be changed.
-		{unix.SYS_SOCKET, [][]condition{
-			{is(0, unix.AF_INET, unix.AF_INET6), {1, typeMask, []uint32{unix.SOCK_STREAM}}, is(2, 0, unix.IPPROTO_TCP)},
-			{is(0, unix.AF_NETLINK), {1, typeMask, []uint32{unix.SOCK_RAW}}, is(2, unix.NETLINK_ROUTE)},
-		}},
+		// To a socket that is connected: TCP Fast Open connects past Landlock.
+		{unix.SYS_SENDTO, [][]condition{{without(3, unix.MSG_FASTOPEN)}}},
+		{unix.SYS_SENDMSG, [][]condition{{without(2, unix.MSG_FASTOPEN)}}},
+	}...)
+}
+
+// sockets lets a process open those of a type and protocol of the internet, and what
+// reads the links' names and neighbours, which zones of link-local addresses need:
+// without CAP_NET_ADMIN nothing can be changed by it.
+func sockets(kind, protocol uint32) rule {
+	const typeMask = ^uint32(unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC)
+	return rule{unix.SYS_SOCKET, [][]condition{
+		{is(0, unix.AF_INET, unix.AF_INET6), {1, typeMask, []uint32{kind}}, is(2, 0, protocol)},
+		{is(0, unix.AF_NETLINK), {1, typeMask, []uint32{unix.SOCK_RAW}}, is(2, unix.NETLINK_ROUTE)},
+	}}
+}
+
+// streams are a speaker's.
+func streams() []rule {
+	const minHops = 73 // IPV6_MINHOPCOUNT, RFC 5082
+	return []rule{
+		sockets(unix.SOCK_STREAM, unix.IPPROTO_TCP),
 		{unix.SYS_SETSOCKOPT, [][]condition{
 			{is(1, unix.SOL_SOCKET), is(2, unix.SO_REUSEADDR, unix.SO_KEEPALIVE, unix.SO_BINDTODEVICE, unix.SO_LINGER, unix.SO_RCVBUF, unix.SO_SNDBUF)},
 			{is(1, unix.IPPROTO_IP), is(2, unix.IP_TTL, unix.IP_MINTTL, unix.IP_TOS)},
@@ -78,13 +93,23 @@ func tested(pid int) []rule {
 				unix.TCP_USER_TIMEOUT, unix.TCP_MD5SIG, unix.TCP_MD5SIG_EXT)},
 			{is(1, unix.SOL_NETLINK), is(2, unix.NETLINK_EXT_ACK)},
 		}},
-		// To a socket that is connected: TCP Fast Open connects past Landlock.
-		{unix.SYS_SENDTO, [][]condition{{without(3, unix.MSG_FASTOPEN)}}},
-		{unix.SYS_SENDMSG, [][]condition{{without(2, unix.MSG_FASTOPEN)}}},
-	}...)
+	}
 }
 
-// fatal are the calls that a speaker never makes, by mistake or by a newer
+// datagrams are BFD's: it waits for several sockets at once, and filters what they get.
+func datagrams() []rule {
+	return []rule{
+		sockets(unix.SOCK_DGRAM, unix.IPPROTO_UDP),
+		{unix.SYS_PPOLL, nil},
+		{unix.SYS_SETSOCKOPT, [][]condition{
+			{is(1, unix.SOL_SOCKET), is(2, unix.SO_TIMESTAMPNS, unix.SO_RCVBUF, unix.SO_DONTROUTE, unix.SO_ATTACH_FILTER)},
+			{is(1, unix.IPPROTO_IP), is(2, unix.IP_PKTINFO, unix.IP_TTL, unix.IP_TOS)},
+			{is(1, unix.IPPROTO_IPV6), is(2, unix.IPV6_V6ONLY, unix.IPV6_RECVPKTINFO, unix.IPV6_UNICAST_HOPS, unix.IPV6_TCLASS)},
+		}},
+	}
+}
+
+// fatal are the calls that no speaker and no BFD makes, by mistake or by a newer
 // library: whoever makes one has taken it over.
 func fatal() []uintptr {
 	return append(archFatal(),
@@ -139,7 +164,7 @@ func holds(conditions []condition) []unix.SockFilter {
 }
 
 // filter is the program (seccomp(2)); pid is the process' own.
-func filter(pid int) []unix.SockFilter {
+func filter(pid int, w Work) []unix.SockFilter {
 	code := []unix.SockFilter{
 		load(offsetArch),
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: auditArch, Jt: 1},
@@ -149,12 +174,16 @@ func filter(pid int) []unix.SockFilter {
 	for _, call := range plain() {
 		code = append(code, equal(uint32(call), 1), end(unix.SECCOMP_RET_ALLOW))
 	}
-	for _, r := range tested(pid) {
+	for _, r := range tested(pid, w) {
 		var block []unix.SockFilter
 		for _, conditions := range r.cases {
 			block = append(block, holds(conditions)...)
 		}
-		block = append(block, end(refuse))
+		if r.cases == nil {
+			block = append(block, end(unix.SECCOMP_RET_ALLOW))
+		} else {
+			block = append(block, end(refuse))
+		}
 		code = append(append(code, equal(uint32(r.call), len(block))), block...)
 	}
 	for _, call := range fatal() {
@@ -163,9 +192,9 @@ func filter(pid int) []unix.SockFilter {
 	return append(code, end(refuse))
 }
 
-// confine puts the filter on all threads. What it refuses is in the kernel's log.
-func confine() error {
-	code := filter(os.Getpid())
+// seccomp puts the filter on all threads. What it refuses is in the kernel's log.
+func (c Config) seccomp() error {
+	code := filter(os.Getpid(), c.Work)
 	program := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
 	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_TSYNC|unix.SECCOMP_FILTER_FLAG_LOG, uintptr(unsafe.Pointer(&program)))
