@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 
 	"netd/firmware/lab"
 	"netd/firmware/lab/patience"
+	"netd/netd/internal/api"
 	"netd/netd/internal/ownnet"
 	"netd/netd/layout"
 )
@@ -29,7 +29,7 @@ type crowd struct {
 }
 
 // connect opens so many, eight of each source, and has each say something.
-func (c *crowd) connect(t *testing.T, w *world, n int, say string) {
+func (c *crowd) connect(t *testing.T, w *world, port string, n int, say string) {
 	t.Helper()
 	done := make(chan error)
 	go func() {
@@ -45,7 +45,7 @@ func (c *crowd) connect(t *testing.T, w *world, n int, say string) {
 			}
 			for i := range n {
 				source := net.IPv4(127, 1, byte(i/8/250), byte(1+i/8%250))
-				conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: source}, Timeout: 10 * time.Second}).DialContext(t.Context(), "tcp4", "127.0.0.1:9179")
+				conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: source}, Timeout: 10 * time.Second}).DialContext(t.Context(), "tcp4", "127.0.0.1:"+port)
 				if err != nil {
 					c.refused++
 					continue
@@ -135,7 +135,7 @@ func TestStrangersAtTheMetrics(t *testing.T) {
 			{"a long header", "GET /metrics HTTP/1.1\r\nX: " + strings.Repeat("x", 64<<10), 500},
 		} {
 			stop, crowd := longest(t, gw), new(crowd)
-			crowd.connect(t, w, c.n, c.say)
+			crowd.connect(t, w, "9179", c.n, c.say)
 			open := strings.Count(w.must(t, w.gw, "ss -Htn state established sport = 9179"), "\n")
 			took, grown := stop(), resident(t, gw.PID())-before
 			t.Logf("%d connections, %s: %d refused, %d open, a status took %s at most, the agent has grown by %d KiB", c.n, c.name, crowd.refused, open, took, grown>>10)
@@ -148,7 +148,7 @@ func TestStrangersAtTheMetrics(t *testing.T) {
 		}
 		// Those that hold all places without a word lose them.
 		idle := new(crowd)
-		idle.connect(t, w, 64, "")
+		idle.connect(t, w, "9179", 64, "")
 		defer idle.close()
 		within(t, time.Minute, "a place", func(ctx context.Context) error {
 			out, err := w.gw.Run(ctx, "busybox", "wget", "-qO-", "http://127.0.0.1:9179/metrics")
@@ -157,8 +157,29 @@ func TestStrangersAtTheMetrics(t *testing.T) {
 			}
 			return err
 		})
-		if err := gw.Signal(syscall.Signal(0)); err != nil {
-			t.Error(err)
+	})
+}
+
+// Who is no peer and connects to BGP's port is sent away, and the sessions of those who are
+// do not notice.
+func TestStrangersAtBGP(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.bird(t, "10.0.1.11")
+		gw := w.start(t, w.config(t, static, "never"))
+		within(t, time.Minute, "the session", gw.Established)
+		speaker := pidOf(t, gw, "bgp")
+		before, stop, crowd := resident(t, speaker), longest(t, gw), new(crowd)
+		crowd.connect(t, w, "179", 5000, "who is there?")
+		grown, took := resident(t, speaker)-before, stop()
+		crowd.close()
+		t.Logf("a status took %s at most, the speaker has grown by %d KiB", took, grown>>10)
+		if took > 5*time.Second || grown > 24<<20 {
+			t.Errorf("a status took %s at most, the speaker has grown by %d KiB", took, grown>>10)
+		}
+		var peers []api.Peer
+		if err := gw.JSON(t.Context(), &peers, "peers"); err != nil || len(peers) != 1 || peers[0].State != "Established" || peers[0].Flaps != 0 || pidOf(t, gw, "bgp") != speaker {
+			t.Errorf("afterwards: %+v, %v", peers, err)
 		}
 	})
 }
