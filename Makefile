@@ -58,8 +58,10 @@ test-unit: deps ## tests that need no root, with the race detector where there i
 	CGO_ENABLED=1 go test -race -timeout 30m $(filter-out $(addprefix netd/,$(UNRACED)),$(shell go list ./...))
 	go test -timeout 30m $(addprefix ./,$(UNRACED))
 
+# Labs wait most of their time: one takes a fifth of a core. Those that measure
+# milliseconds do not call t.Parallel: they come first, one at a time.
 test-net: deps bin/again $(call programs,amd64) ## tests on this kernel, in namespaces of their own (root)
-	.ci/tier net -timeout 30m -exec $(CURDIR)/bin/again
+	.ci/tier net -timeout 30m -parallel 4 -exec $(CURDIR)/bin/again
 
 test-vm: deps bin/again bin/vmrun $(call programs,amd64) ## tests in a QEMU guest with the image's kernel
 	.ci/tier vm -timeout 30m -exec "$(CURDIR)/bin/again $(CURDIR)/bin/vmrun"

@@ -170,8 +170,10 @@ func (s *site) killed(all bool) (lost int) {
 // The agent's sudden death costs no packet, with ToRs that watch it by BFD and know
 // nothing of its restarts.
 func TestKilledWithBFD(t *testing.T) {
+	t.Parallel()
 	for _, frr := range []bool{false, true} {
 		t.Run(map[bool]string{false: "BIRD", true: "FRR"}[frr], func(t *testing.T) {
+			t.Parallel()
 			s := watchedSite(t, frr)
 			for attempt := 1; ; attempt++ {
 				before := s.losses("gw-c")
@@ -191,6 +193,7 @@ func TestKilledWithBFD(t *testing.T) {
 // If BFD dies with the agent, BIRD drops its routes: the test above detects. (FRR ends
 // BFD when BGP ends.)
 func TestKilledWithoutBFD(t *testing.T) {
+	t.Parallel()
 	s := watchedSite(t, false)
 	if lost := s.killed(true); lost == 0 {
 		t.Error("no packet is lost")
@@ -200,6 +203,7 @@ func TestKilledWithoutBFD(t *testing.T) {
 // A ToR whose BIRD dies takes its BGP and then its BFD along, which share its fate; its
 // kernel forwards on, and so does the gateway's, as graceful restart has it.
 func TestToRRestartsWithBFD(t *testing.T) {
+	t.Parallel()
 	s := watchedSite(t, false)
 	stop := s.flow("gw-a", "gw-c")
 	s.must(s.birds["tor1"].Signal(syscall.SIGKILL))
@@ -221,6 +225,7 @@ func TestToRRestartsWithBFD(t *testing.T) {
 // A peer of a range has BFD as soon as it is there, also while the agent restarts, and
 // is lost by it.
 func TestRangeWithBFD(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "tor-only.toml")
 	s.config = filepath.Join(s.net.Dir, "range.toml")
 	s.must(os.WriteFile(s.config, []byte(`schema = 1

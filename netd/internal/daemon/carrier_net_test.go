@@ -108,6 +108,7 @@ func dualToRs(t *testing.T) (s *site, tor func(i int, export string) string) {
 // and in the tunnel, whatever BGP still believes; its ToR's session ends at once, with
 // the reason, and all is as before when the carrier returns.
 func TestCarrier(t *testing.T) {
+	t.Parallel()
 	s, tor := twoUplinks(t)
 	both := func(prefix string, n int) {
 		t.Helper()

@@ -97,6 +97,7 @@ func (s *site) family(is func(netip.Addr) bool) {
 // Pods of both families, and of IPv6 alone, reach one another natively, over sessions
 // of either family; a restart loses no packet of IPv6 either.
 func TestDualStack(t *testing.T) {
+	t.Parallel()
 	s := dualSite(t)
 	for name, gw := range s.gw {
 		within(t, time.Minute, "all sessions of "+name, gw.Established)

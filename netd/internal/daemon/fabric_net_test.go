@@ -11,6 +11,7 @@ import (
 // and exact, and a change of the number or of the mode while the agent is away
 // leaves nothing behind.
 func TestVXLAN(t *testing.T) {
+	t.Parallel()
 	s := racks(t, "vxlan.toml")
 	s.explains("gw-a", "10.64.2.0/26", "native via 10.0.1.12 dev uplink0")
 	s.explains("gw-a", "10.64.3.0/26", "vxlan via 10.0.2.13 dev netd-vxlan0", "from gw-c")

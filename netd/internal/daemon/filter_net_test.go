@@ -86,6 +86,7 @@ func (s *site) hears(tor, prefix, from string, words ...string) {
 }
 
 func TestPreferredToR(t *testing.T) {
+	t.Parallel()
 	s := preferredToR(t)
 	s.explained("gw-a", "10.64.3.0/26", `
 10.64.3.0/26: native via 10.0.1.1 dev uplink0, because tor1 routes it: next hop 10.0.1.1 is on the subnet of uplink0
@@ -128,6 +129,7 @@ filters: tor2 told 192.168.8.0/24 via 10.0.2.1, AS path 65002: refused by the-re
 // A prefix is announced while there is a way to it, and what has none is dropped; other
 // filters take effect by a reload, without a session's end.
 func TestAnnounceAndReload(t *testing.T) {
+	t.Parallel()
 	s := preferredToR(t)
 	const lan = "192.0.2.0/24"
 	s.hears("tor1", lan, "10.0.1.11")

@@ -278,12 +278,14 @@ func (c *clos) fabricHas(routes bool) {
 
 // What the fabric passes, and what gateways are told, comes and goes.
 func TestFlips(t *testing.T) {
+	t.Parallel()
 	newClos(t, `type = "vxlan"`).flips(2, 3)
 }
 
 // The leaves tell their gateways of prefixes before the spine has a route to them: who
 // leaves the tunnel at once loses what he sends meanwhile, who waits loses nothing.
 func TestLeaveDelay(t *testing.T) {
+	t.Parallel()
 	const atOnce, later = `leave-delay = "0s"`, `leave-delay = "10s"`
 	c := newClos(t, "type = \"vxlan\"\n"+atOnce)
 	zebra := c.spine.Daemons["zebra"]

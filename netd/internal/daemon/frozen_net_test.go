@@ -119,7 +119,15 @@ func (s *site) comesBack(t *testing.T, d time.Duration, names ...string) {
 	}
 }
 
-func TestFrozen(t *testing.T) {
+// How soon all is back is measured, but most of the time nothing is done: these run side by
+// side, and beside nothing else.
+func TestOnTime(t *testing.T) {
+	t.Run("frozen", frozen)
+	t.Run("frozen with BFD", frozenWithBFD)
+	t.Run("a leaf restarts, with BFD", leafRestartsWithBFD)
+}
+
+func frozen(t *testing.T) {
 	t.Parallel()
 	s := restartSite(t, "")
 	t.Run("a gateway, for less than the hold time", func(t *testing.T) { s.losesNothing(t, 4*time.Second, freezeHold-4*time.Second, "gw-a") })
@@ -130,7 +138,7 @@ func TestFrozen(t *testing.T) {
 	s.T = t
 }
 
-func TestFrozenWithBFD(t *testing.T) {
+func frozenWithBFD(t *testing.T) {
 	t.Parallel()
 	s := watchedSite(t, false)
 	t.Run("a gateway, for less than the detection time", func(t *testing.T) {

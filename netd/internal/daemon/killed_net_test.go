@@ -58,6 +58,7 @@ func (s *site) establishedBetween(ctx context.Context, gw string, after, before 
 // A speaker that is killed, or that breaks, costs no packet and moves nothing: the
 // session is back within five seconds.
 func TestSpeakerKilled(t *testing.T) {
+	t.Parallel()
 	const deadline = 5 * time.Second
 	s := restartSite(t, "")
 	monitor, err := s.hosts["tor1"].Start("monitor", "ip", "-4", "monitor", "route")
@@ -102,6 +103,7 @@ func TestSpeakerKilled(t *testing.T) {
 // A speaker that hangs keeps nothing else from being done, and is replaced before its
 // peers' hold time is over: no packet is lost.
 func TestSpeakerHangs(t *testing.T) {
+	t.Parallel()
 	s := restartSite(t, "")
 	before := s.kept("gw-a")
 	stops := []func() (int, int){s.flow("gw-a", "gw-c"), s.flow("gw-c", "gw-a")}
@@ -141,6 +143,7 @@ func TestSpeakerHangs(t *testing.T) {
 // A machine that stands still, and everybody on it for longer than a speaker may be
 // silent, costs no speaker its life.
 func TestAllStandStill(t *testing.T) {
+	t.Parallel()
 	s := restartSite(t, "")
 	pid, err := s.speaker("gw-a")
 	s.must(err)

@@ -36,7 +36,8 @@ func (s *site) whole() {
 // alone dies, bfdd says Down a few milliseconds later, which the agent may hear of
 // first; when both do, BFD falls silent. When bgpd is back it makes its BFD session anew,
 // and would end BGP again if that had been Up.
-func TestLeafRestartsWithBFD(t *testing.T) {
+func leafRestartsWithBFD(t *testing.T) {
+	t.Parallel()
 	s, f := gracefulLeaf(t)
 	for i, daemons := range []string{"bgpd", "bgpd bfdd", "bgpd", "bfdd bgpd", "bgpd", "bgpd", "bgpd", "bfdd bgpd"} {
 		s.reaches("gw-a", "gw-c")

@@ -16,6 +16,7 @@ import (
 // Long-lived graceful restart (RFC 9494), where the ToR offers it: each end keeps what
 // the other has told beyond the restart time, as its last choice.
 func TestLongLived(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, "tor-only.toml")
 	s.add("\n[bgp]\nrestart-time = \"2s\"\nlong-lived-time = \"600s\"\n")
 	s.tor("tor1", "10.0.1.1/24")

@@ -22,6 +22,7 @@ func (s *site) reload(gw string, words ...string) {
 // runs: no stale route, link or entry is left, and a flow that keeps its way all the
 // while loses nothing.
 func TestReloadTunnels(t *testing.T) {
+	t.Parallel()
 	s := racks(t, "vxlan.toml")
 	stop := s.flow("gw-a", "gw-b")
 	s.edit("vni = 4096", "vni = 7")

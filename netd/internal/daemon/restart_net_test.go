@@ -51,6 +51,7 @@ func (s *site) restarts() (lost int, seen string) {
 
 // Three restarts in a row cost no packet, and no route moves on the ToR.
 func TestRestarts(t *testing.T) {
+	t.Parallel()
 	s := restartSite(t, "")
 	lost, seen := s.restarts()
 	if lost > 0 {
@@ -63,6 +64,7 @@ func TestRestarts(t *testing.T) {
 
 // Without graceful restart both are seen: the detectors of TestRestarts detect.
 func TestRestartsWithoutGracefulRestart(t *testing.T) {
+	t.Parallel()
 	s := restartSite(t, "0s")
 	lost, seen := s.restarts()
 	if lost == 0 {

@@ -15,6 +15,7 @@ const podsOnly = "net ~ [ 10.64.0.0/16+ ]"
 // Each example of a topology is run as its file stands, with BIRD as ToR.
 
 func TestTorOnly(t *testing.T) {
+	t.Parallel()
 	s := twoRacks(t, "tor-only.toml", podsOnly,
 		map[string]string{"10.0.1.11": "65101", "10.0.1.12": "65102"},
 		map[string]string{"10.0.2.13": "65103"})
@@ -27,6 +28,7 @@ func TestTorOnly(t *testing.T) {
 }
 
 func TestDownwardDefault(t *testing.T) {
+	t.Parallel()
 	s := twoRacks(t, "downward-default.toml", "net = 0.0.0.0/0",
 		map[string]string{"10.0.1.11": "65101"},
 		map[string]string{"10.0.2.13": "65103"})
@@ -59,6 +61,7 @@ func twoToRs(t *testing.T, example string) *site {
 
 // Two ToRs on equal terms share the flows; when one falls silent the other has all.
 func TestTwoToRs(t *testing.T) {
+	t.Parallel()
 	s := twoToRs(t, "two-tors.toml")
 	within(t, 30*time.Second, "both ToRs in one route", func(context.Context) error {
 		if n := s.links("gw-a", "10.64.3.0/26"); n != 2 {
@@ -112,6 +115,7 @@ func (s *site) shares(from, to string) {
 
 // A rack of one AS: what a neighbour announces comes back with our own AS in it.
 func TestRackAS(t *testing.T) {
+	t.Parallel()
 	s := twoRacks(t, "rack-as.toml", podsOnly,
 		map[string]string{"10.0.1.11": "65101", "10.0.1.12": "65101"},
 		map[string]string{"10.0.2.13": "65102"})

@@ -36,13 +36,16 @@ func TestNothingWaits(t *testing.T) {
 		s.must(err, os.WriteFile(s.config, config, 0o600))
 		s.deafContainerd("gw-a")
 	})
+	var unread unread
+	t.Cleanup(unread.close)
 	for _, c := range []struct {
 		name string
 		test func()
 	}{
-		{"nobody reads the API", func() { s.nobodyReads("gw-a") }},
-		{"containerd", func() { s.silentContainerd("gw-a") }},
+		{"nobody reads the API", func() { unread.open(s, "gw-a") }},
 		{"a disk that does not answer", func() { s.frozenDisk("gw-a", disk) }},
+		{"the API's deadline", func() { unread.end(s) }}, // 30 s, which have passed meanwhile
+		{"containerd", func() { s.silentContainerd("gw-a") }},
 		{"a full netlink socket", func() { s.eventsLost("gw-a") }},
 		{"BFD", func() { s.stoppedBFD("gw-a") }},
 		{"a console that nobody reads", func() { s.deafConsole("gw-a") }},
@@ -211,9 +214,14 @@ func (s *site) ends(gw string) {
 	}
 }
 
-// nobodyReads has a hundred connections that ask for much and read nothing, or never come
-// to the end of a question. They end by themselves.
-func (s *site) nobodyReads(gw string) {
+// unread are a hundred connections to the API that ask for much and read nothing, or never
+// come to the end of a question.
+type unread struct {
+	all    []net.Conn
+	opened *patience.Stopwatch
+}
+
+func (u *unread) open(s *site, gw string) {
 	_, err := s.birds["tor1"].Ask(s.Context(), "enable many")
 	s.must(err)
 	within(s.T, time.Minute, "3,000 routes", func(ctx context.Context) error {
@@ -223,20 +231,17 @@ func (s *site) nobodyReads(gw string) {
 		}
 		return err
 	})
-	opened := patience.Start()
-	defer opened.Stop()
-	var all []net.Conn
+	u.opened = patience.Start()
 	for i := range 100 {
 		c, err := net.Dial("unix", filepath.Join(s.hosts[gw].Path("run"), "netd.sock"))
 		s.must(err)
-		defer func() { _ = c.Close() }()
 		question := "GET /v1/routes HTTP/1.1\r\nHost: netd\r\n"
 		if i%2 == 0 {
 			question += "\r\n"
 		}
 		_, err = io.WriteString(c, question)
 		s.must(err)
-		all = append(all, c)
+		u.all = append(u.all, c)
 	}
 	s.meanwhile(gw, func() {
 		s.quickly(gw, "routes")
@@ -244,17 +249,30 @@ func (s *site) nobodyReads(gw string) {
 		s.quickly(gw, "pod", "del", "one-more")
 		s.loses(gw, "gw-c", 200, func(tor string) { s.unplug(tor, gw) })
 	}, "tor1", "tor2")
-	// Theirs is the API's deadline, of 30 s.
-	for i, c := range all {
+}
+
+func (u *unread) close() {
+	if u.opened != nil {
+		u.opened.Stop()
+	}
+	for _, c := range u.all {
+		_ = c.Close()
+	}
+}
+
+// end waits until they have ended by themselves: theirs is the API's deadline, of 30 s.
+func (u *unread) end(s *site) {
+	s.Helper()
+	for i, c := range u.all {
 		lift := patience.Limit(c, 40*time.Second)
-		n, err := io.Copy(io.Discard, &patient{c, opened})
+		n, err := io.Copy(io.Discard, &patient{c, u.opened})
 		lift()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			s.Fatalf("connection %d is there after %s: %d octets, %v", i, opened, n, err)
+			s.Fatalf("connection %d is there after %s: %d octets, %v", i, u.opened, n, err)
 		}
 	}
-	s.Logf("all connections have ended after %s", opened)
-	_, err = s.birds["tor1"].Ask(s.Context(), "disable many")
+	s.Logf("all connections have ended after %s", u.opened)
+	_, err := s.birds["tor1"].Ask(s.Context(), "disable many")
 	s.must(err)
 }
 
