@@ -16,7 +16,9 @@
 //
 // # How it works
 //
-// The library decodes the text (and words the syntax errors); scan finds where
+// The library decodes the text and finds syntax errors, which syntax.go words, and after
+// which it goes on where it can; foreign.go knows other programs' files, hints.go their
+// keys. scan finds where
 // each key and value stands, which the library does not tell. Both together make
 // a tree of nodes. For each [[device]] the common tree and the device's tree are
 // merged into one (merge), which is read into a Config. Values that are compared with

@@ -113,6 +113,7 @@ router6 gateway6
 dhcp dhcp4 dhcpv4 bootproto
 vlan vlan-id tag
 bond slaves members lacp
+- netmask mask prefix-length: the subnet's prefix length stands with the address, e.g. address = ["10.0.1.11/24"]
 - dhcp6 dhcpv6: there is no DHCPv6: give a static address
 - dns nameserver nameservers: there is none for name servers: they come by DHCP
 - routes route: there are no static routes but router and router6, which are default routes

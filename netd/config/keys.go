@@ -1,6 +1,9 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Every key is described once, by a line of a method called keys of the type that it
 // is a field of:
@@ -67,6 +70,26 @@ func withDefault[T any](t *table, key string, p *T, w want[T], def T) val[T] {
 // result's ok says that it was given and is an array; each element has its own, and
 // only the good ones get into *p.
 func elements[T any](t *table, key string, p *[]T, w want[T]) val[[]val[T]] {
+	return elementsBut(t, key, p, w, func(n *node) string {
+		if _, bad := w.read(n); bad == nil {
+			return "[" + n.src + "]" // right but for the brackets
+		}
+		return "[" + w.eg + "]"
+	})
+}
+
+// words is an array of what a shell takes apart itself.
+func words(t *table, key string, p *[]string, w want[string]) val[[]val[string]] {
+	return elementsBut(t, key, p, w, func(n *node) string {
+		if s, ok := n.value.(string); ok && strings.TrimSpace(s) != "" {
+			return tomlOf(strings.Fields(s))
+		}
+		return "[" + w.eg + "]"
+	})
+}
+
+// elementsBut is elements with an example for what is no array.
+func elementsBut[T any](t *table, key string, p *[]T, w want[T], example func(*node) string) val[[]val[T]] {
 	if t.out != nil {
 		if *p != nil {
 			t.out.add(key, *p)
@@ -78,11 +101,7 @@ func elements[T any](t *table, key string, p *[]T, w want[T]) val[[]val[T]] {
 		return val[[]val[T]]{}
 	}
 	if n.kind != anArray {
-		eg := w.eg
-		if _, bad := w.read(n); bad == nil {
-			eg = n.src // right but for the brackets
-		}
-		t.r.add(isBad, n, n.src, fmt.Sprintf("expected an array, e.g. [%s]", eg))
+		t.r.add(isBad, n, n.src, "expected an array, e.g. "+example(n))
 		return val[[]val[T]]{n: n}
 	}
 	a := val[[]val[T]]{ok: true, n: n}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // node is a value of the file together with where it stands.
@@ -108,6 +109,12 @@ func join(path, key string) string {
 func shown(src []byte) string {
 	const most = 60
 	s := strings.Join(strings.Fields(string(src)), " ")
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return '\ufffd' // It would be for the terminal.
+		}
+		return r
+	}, s)
 	if r := []rune(s); len(r) > most {
 		return string(r[:most-1]) + "…"
 	}

@@ -2,13 +2,9 @@ package config
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/BurntSushi/toml"
 )
 
 const (
@@ -75,9 +71,14 @@ func parse(file string, data []byte) (*parsed, Errors) {
 	if len(data) > maxSize {
 		return nil, tooLarge(file, int64(len(data)))
 	}
-	root, errs := p.decode()
-	if errs != nil {
-		return nil, errs
+	root, mistakes := p.decode()
+	if mistakes != nil || root.table["schema"] == nil {
+		if errs := p.foreignError(root); errs != nil {
+			return nil, errs
+		}
+	}
+	if root == nil {
+		return nil, p.errors(mistakes)
 	}
 	if errs := p.otherSchema(root); errs != nil {
 		return nil, errs
@@ -106,6 +107,12 @@ func parse(file string, data []byte) (*parsed, Errors) {
 		base.problems = slices.DeleteFunc(base.problems, func(q problem) bool { return q.class != isBad })
 	}
 	passes = append([]pass{base}, passes...)
+	if mistakes != nil {
+		for i := range passes {
+			passes[i].problems = slices.DeleteFunc(passes[i].problems, func(q problem) bool { return q.class != isBad })
+		}
+		r.problems = append(slices.DeleteFunc(r.problems, func(q problem) bool { return q.class != isBad }), mistakes...)
+	}
 	errs, warnings := report(p.text, r.problems, passes, len(p.devices))
 	if len(errs) > 0 {
 		return nil, errs
@@ -118,63 +125,14 @@ func parse(file string, data []byte) (*parsed, Errors) {
 	return p, nil
 }
 
-// decode returns the file as a tree. A syntax error is the only error of a file.
-func (p *parsed) decode() (*node, Errors) {
-	data := p.text.data
-	if at := notUTF8(data); at >= 0 {
-		return nil, Errors{p.text.error(problem{at: at, key: "file", value: "not TOML", text: "expected text in UTF-8"})}
+// errors are problems in the order of the file.
+func (p *parsed) errors(problems []problem) Errors {
+	sortProblems(problems)
+	errs := make(Errors, len(problems))
+	for i, q := range problems {
+		errs[i] = p.text.error(q)
 	}
-	spans, beyond := scan(data)
-	if beyond != nil {
-		return nil, Errors{p.text.error(*beyond)}
-	}
-	var values map[string]any
-	_, err := toml.Decode(string(data), &values)
-	if err == nil {
-		return newNode(values, spans, "", p.text, nil), nil
-	}
-	var syntax toml.ParseError
-	if !errors.As(err, &syntax) {
-		return nil, Errors{{File: p.text.file, Line: 1, Col: 1, Key: "file", Value: "not TOML", Text: err.Error()}}
-	}
-	at := min(max(syntax.Position.Start, 0), len(data))
-	key := syntax.LastKey
-	if key == "" {
-		key = "file"
-	}
-	return nil, Errors{p.text.error(problem{at: at, key: key, value: "not TOML", text: syntaxText(syntax.Message, data[at:])})}
-}
-
-// notUTF8 returns where data stops being text, or -1. The library passes over byte
-// order marks, of UTF-16 too, and then counts from there.
-func notUTF8(data []byte) int {
-	for at := 0; at < len(data); {
-		r, size := utf8.DecodeRune(data[at:])
-		if r == utf8.RuneError && size == 1 || r == '\ufeff' && at == 0 {
-			return at
-		}
-		at += size
-	}
-	return -1
-}
-
-// syntaxText puts the library's message on one line and adds what is usually
-// meant by the most usual mistake.
-func syntaxText(message string, rest []byte) string {
-	text := strings.TrimSuffix(strings.Join(strings.Fields(message), " "), ".")
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	switch word := strings.Fields(string(line)); {
-	case strings.HasPrefix(text, "expected value but found \""),
-		strings.HasPrefix(text, "Invalid float value"):
-		if len(word) > 0 && !strings.ContainsAny(word[0], "\"'[]{},#") {
-			text += fmt.Sprintf(": expected a string in quotes, e.g. %s", quote(word[0]))
-		}
-	case text == "strings cannot contain newlines":
-		text += ": expected a closing quote on the same line"
-	case strings.HasSuffix(text, "has already been defined"):
-		text += ": expected each key and [table] once"
-	}
-	return text
+	return errs
 }
 
 // otherSchema reports a file of another format, and nothing else about it.

@@ -101,6 +101,10 @@ func schemaKey(t *table) {
 	w := number[int](Schema, Schema, fmt.Sprint(Schema))
 	w.what = fmt.Sprintf("%d, the only format that this netd reads", Schema)
 	w.eg = ""
+	if n := t.n.table["schema"]; n != nil && n.value == fmt.Sprint(Schema) {
+		w.what = fmt.Sprintf("the number %d, without quotes", Schema)
+		w.read = func(*node) (int, *wrong) { return 0, &wrong{} }
+	}
 	schema := Schema
 	if v := optional(t, "schema", &schema, w); v.n == nil {
 		t.missing("schema", fmt.Sprintf("expected the number of the file's format as its first line, e.g. schema = %d", Schema))
@@ -173,12 +177,16 @@ func (w *Workload) keys(t *table) rawWorkload {
 	defer t.done()
 	r := rawWorkload{n: t.n, name: required(t, "name", &w.Name, workloadName())}
 	required(t, "image", &w.Image, imageName())
-	command := elements(t, "command", &w.Command, aString("/bin/httpd"))
+	command := words(t, "command", &w.Command, aString("/bin/httpd"))
 	if command.ok && len(command.v) == 0 {
 		t.r.add(isBad, command.n, command.n.src,
 			`expected at least a program; leave the key out to run what the image names`)
 	}
-	elements(t, "args", &w.Args, aString("-f"))
+	if command.ok && len(command.v) == 1 && len(strings.Fields(command.v[0].v)) > 1 {
+		n := command.v[0].n
+		t.r.add(isWarning, n, n.src, fmt.Sprintf("this is the path of one program, with spaces in it; expected each word by itself, e.g. %s, unless that is what you want", tomlOf(strings.Fields(command.v[0].v))))
+	}
+	words(t, "args", &w.Args, aString("-f"))
 	w.envKeys(t.inline("env"))
 	r.replicas = withDefault(t, "replicas", &w.Replicas, number[int](0, 250, "1"), 1)
 	return r

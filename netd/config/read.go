@@ -137,8 +137,11 @@ func (t *table) tables(key string) []*table {
 		return nil
 	}
 	if !n.isTables() {
-		header := headerName(n.path)
-		t.r.add(isBad, n, n.src, fmt.Sprintf("expected an array of tables, e.g. [[%s]]", header))
+		header, src, text := headerName(n.path), n.src, "expected an array of tables, e.g. [[%s]]"
+		if n.kind == aTable && src == "(table)" {
+			src, text = "["+header+"]", "expected [[%s]], with two brackets, as there may be more than one"
+		}
+		t.r.add(isBad, n, src, fmt.Sprintf(text, header))
 		return []*table{{r: t.r, kind: kind, quiet: true, n: &node{path: n.path, at: n.at, kind: aTable}}}
 	}
 	var ts []*table

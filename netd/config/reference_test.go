@@ -25,9 +25,9 @@ func TestReference(t *testing.T) {
 	if errs != nil {
 		t.Fatal(errs)
 	}
-	root, errs := p.decode()
-	if errs != nil {
-		t.Fatal(errs)
+	root, problems := p.decode()
+	if problems != nil {
+		t.Fatal(problems)
 	}
 	f := reference{lines: strings.Split(string(data), "\n"), nodes: map[string][]*node{}}
 	f.collect(root, "")

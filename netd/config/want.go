@@ -50,8 +50,11 @@ func boolean() want[bool] {
 		case bool:
 			return v, nil
 		case string:
-			if v == "true" || v == "false" {
-				return false, &wrong{eg: v}
+			switch strings.ToLower(v) {
+			case "true", "yes", "on", "enabled", "1":
+				return false, &wrong{eg: "true"}
+			case "false", "no", "off", "disabled", "0":
+				return false, &wrong{eg: "false"}
 			}
 		}
 		return false, &wrong{}
@@ -99,7 +102,11 @@ func asNumber(eg string) want[uint32] {
 	read := w.read
 	w.read = func(n *node) (uint32, *wrong) {
 		v, bad := read(n)
-		if s, ok := n.value.(string); ok && bad.eg == "" {
+		s, ok := n.value.(string)
+		if _, isFloat := n.value.(float64); isFloat {
+			s, ok = n.src, true // 1.10 is one to TOML
+		}
+		if ok && bad.eg == "" {
 			if hi, lo, dotted := strings.Cut(s, "."); dotted {
 				h, errH := strconv.ParseUint(hi, 10, 16)
 				l, errL := strconv.ParseUint(lo, 10, 16)
