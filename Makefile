@@ -20,8 +20,13 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 # 6 and 12 times the CPU over their arithmetic (70 s of the tier).
 UNRACED := firmware/gpt netd/internal/route
 
+# Checks, tests and programs are compiled in one way, so that each package is compiled
+# once for all of them; but for the race detector, which needs cgo.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
+
 programs = $(addprefix bin/$(1)/,netd stage1 runc)
-go-build = CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+go-build = GOOS=linux GOARCH=$* go build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 .PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench bench-routing soak prove-frozen clean FORCE
 .DELETE_ON_ERROR:
@@ -55,8 +60,8 @@ flash: ## write the image of CONFIG to a disk: DEV=/dev/sdX, FORCE=1 for one tha
 test: check test-unit test-net test-vm test-board ## every test there is (root)
 
 test-unit: deps ## tests that need no root, with the race detector where there is more than one goroutine
-	CGO_ENABLED=1 go test -race -timeout 30m $(filter-out $(addprefix netd/,$(UNRACED)),$(shell go list ./...))
-	go test -timeout 30m $(addprefix ./,$(UNRACED))
+	CGO_ENABLED=1 go test -vet=off -race -timeout 30m $(filter-out $(addprefix netd/,$(UNRACED)),$(shell go list ./...))
+	go test -vet=off -timeout 30m $(addprefix ./,$(UNRACED))
 
 # Labs wait most of their time: one takes a fifth of a core. Those that measure
 # milliseconds do not call t.Parallel: they come first, one at a time.
@@ -74,18 +79,18 @@ check: deps ## gofumpt, vet, staticcheck, errcheck for every tier; known vulnera
 
 bench: deps $(call programs,amd64) build/images/amd64/web.tar bin/bench/guest bin/bench/ctr ## ratios against named peers, measured in one run (root): JSON=FILE keeps all
 	go run ./firmware/bench --version $(VERSION) $(if $(JSON),--json $(JSON))
-	CGO_ENABLED=0 go test -tags 'net bench' -count=1 -run TestRatios -v ./netd/internal/route
-	CGO_ENABLED=0 go test -tags 'net bench' -count=1 -run TestDetection -v ./netd/internal/bfd
+	go test -tags 'net bench' -count=1 -run TestRatios -v ./netd/internal/route
+	go test -tags 'net bench' -count=1 -run TestDetection -v ./netd/internal/bfd
 	$(MAKE) bench-routing
 
 bench-routing: deps bin/vmrun bin/amd64/netd bin/bench/routing ## of it the routing beside BIRD and FRR: QUICK=1, JSON=FILE gets -routing in its name (root)
 	bin/bench/routing $(if $(QUICK),--quick) $(if $(JSON),--json $(basename $(JSON))-routing.json)
 
 soak: deps bin/amd64/netd ## ten minutes of BFD at 50 ms × 3 on busy CPUs: what each end sent, and any false alarm (root)
-	CGO_ENABLED=0 go test -tags 'net soak' -count=1 -timeout 20m -run TestSoak -v ./netd/internal/bfd
+	go test -tags 'net soak' -count=1 -timeout 20m -run TestSoak -v ./netd/internal/bfd
 
 prove-frozen: deps bin/amd64/netd ## gateways, and then everything, stand still for 90 s, beside BIRD and FRR (root)
-	CGO_ENABLED=0 go test -tags 'net prove' -count=1 -timeout 30m -parallel 3 -run TestProveFrozen -v ./netd/internal/daemon
+	go test -tags 'net prove' -count=1 -timeout 30m -parallel 3 -run TestProveFrozen -v ./netd/internal/daemon
 
 clean: ## remove what was built; the cache of packages stays
 	rm -rf bin build
@@ -102,19 +107,19 @@ bin/%/runc: containers/build.sh go.sum containers/runc/go.sum | deps
 	containers/build.sh $* bin/$*
 
 bin/bench/guest: FORCE
-	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ ./firmware/bench/guest
+	GOARCH=amd64 go build -buildvcs=false -ldflags '-s -w' -o $@ ./firmware/bench/guest
 
 bin/bench/routing: FORCE
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $@ ./firmware/bench/routing
+	go build -buildvcs=false -o $@ ./firmware/bench/routing
 
 bin/bench/ctr: go.sum
-	CGO_ENABLED=0 GOARCH=amd64 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ github.com/containerd/containerd/cmd/ctr
+	GOARCH=amd64 go build -buildvcs=false -ldflags '-s -w' -o $@ github.com/containerd/containerd/cmd/ctr
 
 bin/again: FORCE
-	CGO_ENABLED=0 go build -o $@ ./firmware/lab/patience/again
+	go build -o $@ ./firmware/lab/patience/again
 
 bin/vmrun: FORCE
-	CGO_ENABLED=0 go build -o $@ ./firmware/qemutest/vmrun
+	go build -o $@ ./firmware/qemutest/vmrun
 
 build/images/%/web.tar: containers/web.sh | deps
 	@mkdir -p $(@D)
