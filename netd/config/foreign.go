@@ -29,6 +29,7 @@ func looksLike(data []byte) string {
 	if regexp.MustCompile(`(?m)^\s*"?schema"?\s*=`).Match(data) {
 		return ""
 	}
+	data = data[:min(len(data), 1<<14)] // It shows early.
 	for _, f := range foreign() {
 		if regexp.MustCompile(`(?m)^[ \t]*(` + f.line + `)[ \t]*\r?$`).Match(data) {
 			return f.name

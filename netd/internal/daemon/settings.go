@@ -1,17 +1,21 @@
 package daemon
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"netd/netd/config"
 	"netd/netd/internal/intent"
@@ -113,10 +117,11 @@ func (s *settings) write(ctx context.Context) error {
 func (o Options) readPasswords(c *config.Config) (map[string]string, error) {
 	passwords := map[string]string{}
 	var errs []error
-	for _, file := range intent.PasswordFiles(c) {
+	users := intent.PasswordFiles(c)
+	for _, file := range slices.Sorted(maps.Keys(users)) {
 		password, mode, err := readPassword(file)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("no session without its password: %w", err))
+			errs = append(errs, fmt.Errorf("no session with %s without its password: %w", strings.Join(users[file], ", "), err))
 			continue
 		}
 		if mode.Perm()&0o077 != 0 {
@@ -129,23 +134,31 @@ func (o Options) readPasswords(c *config.Config) (map[string]string, error) {
 
 // readPassword returns a file's first line. TCP takes at most 80 octets.
 func readPassword(file string) (string, fs.FileMode, error) {
-	f, err := os.Open(file)
+	info, err := os.Stat(file)
 	if err != nil {
 		return "", 0, err
 	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
+	text, err := config.ReadFile(file) // Not of a device or a pipe, which may have no end.
 	if err != nil {
 		return "", 0, err
 	}
-	lines := bufio.NewScanner(f)
-	lines.Scan()
-	password := strings.TrimSpace(lines.Text())
-	if err := lines.Err(); err != nil {
-		return "", 0, fmt.Errorf("read %s: %w", file, err)
-	}
-	if len(password) == 0 || len(password) > 80 {
-		return "", 0, fmt.Errorf("%s: %d octets in its first line: expected a password of 1 to 80", file, len(password))
+	password, err := passwordIn(text)
+	if err != nil {
+		return "", 0, fmt.Errorf("%s: %w", file, err)
 	}
 	return password, info.Mode(), nil
+}
+
+// passwordIn is the first line of a text, as editors write one: with a byte order mark, a
+// carriage return and spaces at its end, which no other end takes for a part of it.
+func passwordIn(text []byte) (string, error) {
+	line, _, _ := bytes.Cut(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("\n"))
+	password := strings.TrimSpace(string(line))
+	switch {
+	case !utf8.ValidString(password) || strings.ContainsFunc(password, unicode.IsControl):
+		return "", errors.New("its first line is no text in UTF-8 (some editors write UTF-16): expected a password of 1 to 80 octets")
+	case len(password) == 0 || len(password) > 80:
+		return "", fmt.Errorf("%d octets in its first line: expected a password of 1 to 80", len(password))
+	}
+	return password, nil
 }

@@ -117,17 +117,22 @@ func (c compiler) session(s config.Session) (bgp.Session, bool) {
 	}, ok || s.PasswordFile == ""
 }
 
-// PasswordFiles are those that a configuration names, each once, in order.
-func PasswordFiles(c *config.Config) []string {
-	var files []string
+// PasswordFiles are those that a configuration names, with the names of the peers and
+// ranges whose password each has.
+func PasswordFiles(c *config.Config) map[string][]string {
+	files := map[string][]string{}
+	add := func(file, name string) {
+		if file != "" {
+			files[file] = append(files[file], name)
+		}
+	}
 	for _, p := range slices.Concat(c.BGP.Peers, c.BGP.GatewayPeers) {
-		files = append(files, p.PasswordFile)
+		add(p.PasswordFile, p.Name)
 	}
 	for _, r := range c.BGP.Ranges {
-		files = append(files, r.PasswordFile)
+		add(r.PasswordFile, r.Name)
 	}
-	slices.Sort(files)
-	return slices.DeleteFunc(slices.Compact(files), func(f string) bool { return f == "" })
+	return files
 }
 
 // origins are what this gateway announces: its blocks, what the configuration names, and
