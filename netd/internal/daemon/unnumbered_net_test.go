@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +24,7 @@ const unnumberedFRR = `router bgp 65001
  no bgp network import-check
  neighbor rack interface remote-as external
  neighbor rack timers connect 1
+ neighbor rack password a-secret
  address-family ipv4 unicast
   network 10.64.3.0/26
  exit-address-family
@@ -38,12 +41,37 @@ protocol bgp rack_peers {
 	interface "rack";
 	direct;
 	dynamic name "gw_a_";
+	password "another";
 	ipv4 { extended next hop on; import all; export all; next hop self; };
 }
 `
 
+// withPasswords is a file of unnumbered peers with a password for each.
+func withPasswords(t *testing.T, file string, passwords ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(string(text), "\ninterface = ")
+	for i, password := range passwords {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(path, []byte(password), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		parts[i] += fmt.Sprintf("\npassword-file = %q", path)
+	}
+	changed := filepath.Join(dir, "netd.toml")
+	if err := os.WriteFile(changed, []byte(strings.Join(parts, "\ninterface = ")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return changed
+}
+
 // ToRs that are known by their links alone: an FRR and a BIRD find us, and we them,
-// by router advertisements; IPv4 goes by their link-local addresses. A restart
+// by router advertisements; IPv4 goes by their link-local addresses, with passwords
+// (TCP's keys have no zone). A restart
 // changes nothing at the ToR, and a carrier that is lost moves the routes.
 func TestUnnumbered(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
@@ -63,7 +91,7 @@ func TestUnnumbered(t *testing.T) {
 		if err := errors.Join(n.Wire(ctx, gw, "eth0", tor1, "rack"), n.Wire(ctx, gw, "eth1", tor2, "rack")); err != nil {
 			t.Fatal(err)
 		}
-		file := root(t) + "/configs/examples/unnumbered.toml"
+		file := withPasswords(t, root(t)+"/configs/examples/unnumbered.toml", "a-secret", "another")
 		frr, err := tor1.FRR(ctx, map[string]string{"bgpd": unnumberedFRR})
 		if err != nil {
 			t.Fatal(err)
