@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/diff"
 	"github.com/containerd/containerd/errdefs"
 	ctrimages "github.com/containerd/containerd/images"
+	ctrarchive "github.com/containerd/containerd/images/archive"
 	"github.com/containerd/platforms"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/identity"
@@ -24,8 +25,8 @@ import (
 
 const (
 	snapshotter = "overlayfs"
-	// labelArchive holds archive.Info.ID. It is set last, once all files are on
-	// the disk: an image without it was cut off by a power cut.
+	// labelArchive holds archive.Info.ID. The record that has it is made last, once all
+	// files are on the disk: without it an import was cut off.
 	labelArchive = "netd.archive"
 )
 
@@ -84,11 +85,12 @@ func (im *images) ensure(ctx context.Context, file string) (containerd.Image, st
 	if image != nil {
 		return image, id, nil
 	}
-	if _, err := archive.CheckArchive(path, im.arch); err != nil {
+	info, err := archive.CheckBlobs(path, im.arch)
+	if err != nil {
 		return nil, "", fmt.Errorf("image %s: %w", file, err)
 	}
 	im.log.Info("import an image", "image", file, "id", id)
-	image, err = im.load(ctx, file, path, id)
+	image, err = im.load(ctx, file, path, info)
 	if err != nil {
 		return nil, "", fmt.Errorf("import image %s: %w", file, err)
 	}
@@ -135,10 +137,7 @@ func (im *images) stored(ctx context.Context, name, id string) (containerd.Image
 // manifest, config and the record of the unpacked layers.
 func (im *images) verify(ctx context.Context, image containerd.Image) error {
 	store := im.client.ContentStore()
-	check := ctrimages.HandlerFunc(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
-		if ctrimages.IsLayerType(d.MediaType) {
-			return nil, nil
-		}
+	check := withoutLayers(func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 		b, err := content.ReadBlob(ctx, store, d)
 		if err != nil {
 			return nil, err
@@ -159,9 +158,10 @@ func (im *images) verify(ctx context.Context, image containerd.Image) error {
 	return err
 }
 
-// load imports and unpacks. The layers' archives are not kept: they are in the
-// image archive, and the data partition may be small.
-func (im *images) load(ctx context.Context, name, path, id string) (containerd.Image, error) {
+// load imports and unpacks. Of the images in an archive it is the one that the check has
+// picked, which containerd need not choose again: its record names no index. The layers'
+// archives are not kept: they are in the image archive, and the data partition may be small.
+func (im *images) load(ctx context.Context, name, path string, info archive.Info) (containerd.Image, error) {
 	// What an earlier import left must go, also its unpacked layers: they may
 	// be older than their last write to the disk.
 	if err := im.remove(ctx, name); err != nil {
@@ -178,33 +178,37 @@ func (im *images) load(ctx context.Context, name, path, id string) (containerd.I
 		return nil, err
 	}
 	defer f.Close()
-	records, err := im.client.Import(ctx, f,
-		containerd.WithIndexName(name),
-		containerd.WithImportPlatform(im.platform()),
-		containerd.WithImageRefTranslator(func(string) string { return "" }),
-		containerd.WithSkipMissing(),
-		containerd.WithDiscardUnpackedLayers(),
-	)
-	if err != nil {
+	store := im.client.ContentStore()
+	if _, err := ctrarchive.ImportIndex(ctx, store, f); err != nil {
 		return nil, err
 	}
-	for _, r := range records[1:] { // names from annotations
-		if err := im.client.ImageService().Delete(ctx, r.Name); err != nil && !errdefs.IsNotFound(err) {
-			return nil, err
-		}
+	record := ctrimages.Image{
+		Name:   name,
+		Target: ocispec.Descriptor{MediaType: info.ManifestType, Digest: digest.Digest(info.Manifest), Size: info.ManifestSize},
+		Labels: map[string]string{labelArchive: info.ID},
 	}
-	image := containerd.NewImageWithPlatform(im.client, records[0], im.platform())
-	sync := containerd.WithUnpackApplyOpts(diff.WithSyncFs(true))
-	if err := image.Unpack(ctx, snapshotter, sync); err != nil {
+	keep := ctrimages.SetChildrenMappedLabels(store, ctrimages.ChildrenHandler(store), ctrimages.ChildGCLabelsFilterLayers)
+	if err := ctrimages.Walk(ctx, withoutLayers(keep), record.Target); err != nil {
 		return nil, err
 	}
-	record := records[0]
-	record.Labels = map[string]string{labelArchive: id}
-	record, err = im.client.ImageService().Update(ctx, record, "labels."+labelArchive)
-	if err != nil {
+	image := containerd.NewImageWithPlatform(im.client, record, im.platform())
+	if err := image.Unpack(ctx, snapshotter, containerd.WithUnpackApplyOpts(diff.WithSyncFs(true))); err != nil {
+		return nil, err
+	}
+	if record, err = im.client.ImageService().Create(ctx, record); err != nil {
 		return nil, err
 	}
 	return containerd.NewImageWithPlatform(im.client, record, im.platform()), nil
+}
+
+// withoutLayers looks at nothing below a manifest but its config.
+func withoutLayers(h ctrimages.HandlerFunc) ctrimages.HandlerFunc {
+	return func(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+		if ctrimages.IsLayerType(d.MediaType) {
+			return nil, nil
+		}
+		return h(ctx, d)
+	}
 }
 
 func (im *images) remove(ctx context.Context, name string) error {

@@ -87,7 +87,7 @@ func TestWriteThenCheck(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]string{"/bin/sh", "-c", "sleep 1"}, got.Command); diff != "" {
+		if diff := cmp.Diff([]string{"/bin/sh", "-c", "sleep 1"}, got.Args(nil, nil)); diff != "" {
 			t.Errorf("command (-want +got):\n%s", diff)
 		}
 		if got.Layers != 1 || got.Size == 0 || got.Manifest == "" || got.Config == "" {
@@ -182,10 +182,10 @@ func TestCheckErrors(t *testing.T) {
 	}{
 		{"empty", nil, "amd64", "truncated: the file is empty"},
 		{"text", bytes.Repeat([]byte("no tar "), 200), "amd64", "not a tar file, or damaged"},
-		{"gzip", []byte("\x1f\x8b\x08\x00"), "amd64", "is compressed with gzip, expected a plain tar"},
+		{"gzip", []byte("\x1f\x8b\x08\x00"), "amd64", "is compressed with gzip, expected a plain tar: gunzip < OLD > NEW.tar"},
 		{"other architecture", good, "arm64", "is for amd64, expected arm64"},
-		{"no marker", edit(without("oci-layout")), "amd64", "not an OCI archive or truncated: oci-layout and index.json is missing"},
-		{"no index", edit(without("index.json")), "amd64", "not an OCI archive or truncated: oci-layout and index.json is missing"},
+		{"no marker", edit(without("oci-layout")), "amd64", "not an OCI archive or truncated: oci-layout is missing"},
+		{"no index", edit(without("index.json")), "amd64", "not an OCI archive or truncated: index.json is missing"},
 		{"no blobs", edit(without("blobs/")), "amd64", "manifest " + digest(2) + " is missing"},
 		{"no layer", edit(without(blobs[0].Path)), "amd64", "layer " + digest(0) + " is missing"},
 		{"no config", edit(without(blobs[1].Path)), "amd64", "config " + digest(1) + " is missing"},

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,13 +24,30 @@ type Info struct {
 	// ID is the digest of index.json, which names all content by digest: two
 	// archives with one ID hold the same image.
 	ID string
-	// Manifest and Config are digests ("sha256:…").
-	Manifest, Config string
+	// Manifest is the image's among those that the archive may hold; Config and its
+	// MediaType and Size are what else identifies them.
+	Manifest     string
+	ManifestType string
+	ManifestSize int64
+	Config       string
 	// Layers is the number of layers; Size is theirs in octets, as stored.
 	Layers int
 	Size   int64
-	// Command is the image's entrypoint and command; empty if it has none.
-	Command []string
+	// Entrypoint and Cmd are the image's; each may be empty.
+	Entrypoint, Cmd []string
+}
+
+// Args is what runs of the image under a workload's command and args: the one replaces
+// both of the image's, the other the second. Nil leaves the image's; args that are
+// empty and not nil are none.
+func (i Info) Args(command, args []string) []string {
+	switch {
+	case len(command) > 0:
+		return slices.Concat(command, args)
+	case args != nil:
+		return slices.Concat(i.Entrypoint, args)
+	}
+	return slices.Concat(i.Entrypoint, i.Cmd)
 }
 
 // ID reads as much of the named archive as it takes to tell Info.ID.
@@ -41,6 +57,9 @@ func ID(name string) (string, error) {
 		return "", openError(err)
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return "", folderError(name)
+	}
 	tr := tar.NewReader(f)
 	for {
 		h, err := tr.Next()
@@ -58,31 +77,57 @@ func ID(name string) (string, error) {
 	}
 }
 
-// CheckArchive reads the whole OCI archive: every blob must have the
-// digest it is named by, and there must be a complete image for linux/arch
-// ("amd64", "arm64"). Its errors say what is wrong and leave out the file name:
+// CheckArchive reads the whole OCI archive, layers too: an archive that passes can be
+// imported, unpacked and started on linux/arch ("amd64", "arm64"). Its errors are one
+// line, say what is wrong and what would be right, and leave out the file name:
 // "no such file", "truncated: …", "is for arm64, expected amd64".
 func CheckArchive(name, arch string) (Info, error) {
+	return checkFile(name, func(f file) (Info, error) { return check(f, arch) })
+}
+
+// CheckBlobs is CheckArchive without a look into the layers, which containerd takes
+// when it unpacks them: every blob must have the digest that it is named by, and there
+// must be a complete image for linux/arch.
+func CheckBlobs(name, arch string) (Info, error) {
+	return checkFile(name, func(f file) (Info, error) {
+		_, p, err := checkBlobs(f, arch)
+		return p.info, err
+	})
+}
+
+func checkFile(name string, check func(file) (Info, error)) (Info, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return Info{}, openError(err)
 	}
 	defer f.Close()
-	return check(f, arch)
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return Info{}, folderError(name)
+	}
+	return check(f)
 }
 
 // file is what an archive is read from.
 type file interface {
-	io.Reader
+	io.ReadSeeker
 	io.ReaderAt
 }
 
 func check(f file, arch string) (Info, error) {
-	l, err := readLayout(f)
+	l, p, err := checkBlobs(f, arch)
 	if err != nil {
 		return Info{}, err
 	}
-	return l.image(arch)
+	return p.info, l.unpack(f, p)
+}
+
+func checkBlobs(f file, arch string) (*layout, picked, error) {
+	l, err := readLayout(f)
+	if err != nil {
+		return nil, picked{}, err
+	}
+	p, err := l.pick(arch)
+	return l, p, err
 }
 
 func openError(err error) error {
@@ -92,16 +137,20 @@ func openError(err error) error {
 	return err
 }
 
-// layout is an archive's content: sizes of all blobs, and the bytes of the small ones.
+// layout is an archive's content: where all blobs are, and the bytes of the small ones.
 type layout struct {
-	index []byte
-	sizes map[string]int64
-	json  map[string][]byte
+	index  []byte
+	marker bool
+	blobs  map[string]blob
+	json   map[string][]byte
+	seen   contents
 }
 
+// blob is a place in the archive.
+type blob struct{ at, size int64 }
+
 func readLayout(f file) (*layout, error) {
-	l := &layout{sizes: map[string]int64{}, json: map[string][]byte{}}
-	marker := false
+	l := &layout{blobs: map[string]blob{}, json: map[string][]byte{}}
 	tr := tar.NewReader(f)
 	for {
 		h, err := tr.Next()
@@ -111,34 +160,81 @@ func readLayout(f file) (*layout, error) {
 		if err != nil {
 			return nil, tarError(err, f, "")
 		}
-		name := path.Clean(h.Name)
-		switch {
-		case h.Typeflag != tar.TypeReg:
-		case name == "oci-layout":
-			marker = true
-		case name == "index.json":
-			if l.index, err = readJSON(tr, h); err != nil {
-				return nil, err
-			}
-		case strings.HasPrefix(name, "blobs/"):
-			if err := l.readBlob(tr, h, name); err != nil {
-				return nil, err
-			}
+		if err := l.entry(f, tr, h); err != nil {
+			return nil, err
 		}
 	}
-	if l.index == nil || !marker {
-		return nil, tarError(io.EOF, f, "oci-layout and index.json")
+	if l.index == nil || !l.marker { // also if the tar ends between two entries
+		return nil, l.seen.explain(tarError(io.EOF, f, l.missing()))
 	}
 	return l, nil
 }
 
-// readBlob checks a blob against its name, blobs/sha256/HEX.
-func (l *layout) readBlob(r io.Reader, h *tar.Header, name string) error {
-	algorithm, hash := path.Split(strings.TrimPrefix(name, "blobs/"))
-	if algorithm != "sha256/" {
-		return fmt.Errorf("blob %s: digest algorithm is not supported, expected sha256", name)
+func (l *layout) missing() string {
+	switch {
+	case l.marker:
+		return "index.json"
+	case l.index != nil:
+		return "oci-layout"
 	}
-	digest := "sha256:" + hash
+	return "oci-layout and index.json"
+}
+
+// entry takes one of the tar's. containerd finds a blob by its content, under whatever
+// name a file has it, so a link in place of a blob is as good as the blob.
+func (l *layout) entry(f file, tr *tar.Reader, h *tar.Header) (err error) {
+	name := path.Clean(h.Name)
+	l.seen.note(name)
+	switch {
+	case h.Typeflag == tar.TypeLink || h.Typeflag == tar.TypeSymlink:
+		if name == "oci-layout" || name == "index.json" {
+			return fmt.Errorf("%s is a link to %s, expected a file: tar --dereference --hard-dereference -C FOLDER -cf NEW.tar .", name, h.Linkname)
+		}
+	case h.Typeflag != tar.TypeReg:
+	case strings.HasPrefix(path.Base(name), "._"): // macOS keeps a file's attributes so
+	case name == "oci-layout":
+		l.marker = true
+		return readMarker(tr, h)
+	case name == "index.json":
+		l.index, err = readJSON(tr, h)
+		return err
+	default:
+		return l.readBlob(f, tr, h, name)
+	}
+	return nil
+}
+
+// readMarker refuses versions of the layout that containerd does not know.
+func readMarker(r io.Reader, h *tar.Header) error {
+	b, err := readJSON(r, h)
+	if err != nil {
+		return err
+	}
+	var marker struct {
+		Version string `json:"imageLayoutVersion"`
+	}
+	if err := decodeJSON(b, &marker); err != nil {
+		return fmt.Errorf("parse oci-layout: %w", err)
+	}
+	if marker.Version != layoutVersion {
+		return fmt.Errorf("oci-layout: version %q of the image layout, expected %s", marker.Version, layoutVersion)
+	}
+	return nil
+}
+
+// readBlob notes a file by its content; one called blobs/sha256/HEX must have that digest.
+func (l *layout) readBlob(f io.Seeker, r io.Reader, h *tar.Header, name string) error {
+	hash := ""
+	if rest, ok := strings.CutPrefix(name, "blobs/"); ok {
+		var algorithm string
+		if algorithm, hash = path.Split(rest); algorithm != "sha256/" {
+			return fmt.Errorf("blob %s: digest algorithm is not supported, expected sha256", name)
+		}
+	}
+	at, err := f.Seek(0, io.SeekCurrent) // tar reads no further than what it has told
+	if err != nil {
+		return err
+	}
 	sum := sha256.New()
 	var keep bytes.Buffer
 	w := io.Writer(sum)
@@ -147,112 +243,33 @@ func (l *layout) readBlob(r io.Reader, h *tar.Header, name string) error {
 	}
 	n, err := io.Copy(w, r)
 	if err != nil {
-		return fmt.Errorf("truncated: blob %s ends after %d of %d octets", short(digest), n, h.Size)
+		if hash == "" {
+			return fmt.Errorf("truncated: %s ends after %d of %d octets", name, n, h.Size)
+		}
+		return fmt.Errorf("truncated: blob %s ends after %d of %d octets", short("sha256:"+hash), n, h.Size)
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != hash {
-		return fmt.Errorf("corrupt: blob %s has digest %s", short(digest), short("sha256:"+got))
+	got := hex.EncodeToString(sum.Sum(nil))
+	if hash != "" && got != hash {
+		return fmt.Errorf("corrupt: blob %s has digest %s", short("sha256:"+hash), short("sha256:"+got))
 	}
-	l.sizes[digest] = n
+	l.blobs["sha256:"+got] = blob{at, n}
 	if bytes.HasPrefix(bytes.TrimSpace(keep.Bytes()), []byte("{")) {
-		l.json[digest] = keep.Bytes()
+		l.json["sha256:"+got] = keep.Bytes()
 	}
 	return nil
 }
 
-// image finds the manifest for linux/arch and checks that all of it is there.
-func (l *layout) image(arch string) (Info, error) {
-	var others []string
-	manifests, err := l.manifests(l.index, 0)
-	if err != nil {
-		return Info{}, err
-	}
-	for _, d := range manifests {
-		var m manifest
-		if err := l.decode(d, "manifest", &m); err != nil {
-			return Info{}, err
-		}
-		var c imageConfig
-		if m.Config.MediaType == "application/vnd.oci.empty.v1+json" {
-			continue // an artifact, not an image
-		}
-		if err := l.decode(m.Config, "config", &c); err != nil {
-			return Info{}, err
-		}
-		if c.OS != "linux" || c.Architecture != arch {
-			if c.OS != "unknown" && c.OS != "" { // buildx attaches attestations so
-				others = append(others, platformName(c))
-			}
-			continue
-		}
-		info := Info{
-			ID: digestOf(l.index), Manifest: d.Digest, Config: m.Config.Digest, Layers: len(m.Layers),
-			Command: slices.Concat(c.Config.Entrypoint, c.Config.Cmd),
-		}
-		if len(c.RootFS.DiffIDs) != len(m.Layers) {
-			return Info{}, fmt.Errorf("config %s names %d layers, manifest %s has %d",
-				short(m.Config.Digest), len(c.RootFS.DiffIDs), short(d.Digest), len(m.Layers))
-		}
-		for _, layer := range m.Layers {
-			if err := l.has(layer, "layer"); err != nil {
-				return Info{}, err
-			}
-			info.Size += layer.Size
-		}
-		return info, nil
-	}
-	if len(others) == 0 {
-		return Info{}, errors.New("holds no image")
-	}
-	slices.Sort(others)
-	return Info{}, fmt.Errorf("is for %s, expected %s", strings.Join(slices.Compact(others), " and "), arch)
-}
-
-func platformName(c imageConfig) string {
-	if c.OS == "linux" {
-		return c.Architecture
-	}
-	return c.OS + "/" + c.Architecture
-}
-
-// manifests lists the image manifests below an index, whose indexes may nest.
-func (l *layout) manifests(raw []byte, depth int) ([]descriptor, error) {
-	var idx index
-	if err := json.Unmarshal(raw, &idx); err != nil {
-		return nil, fmt.Errorf("parse index.json: %w", err)
-	}
-	if depth > 4 {
-		return nil, errors.New("index.json nests too deep")
-	}
-	var all []descriptor
-	for _, d := range idx.Manifests {
-		switch d.MediaType {
-		case typeManifest, dockerManifest:
-			// Archives of one platform may name others without holding them.
-			if _, ok := l.sizes[d.Digest]; ok || len(idx.Manifests) == 1 {
-				all = append(all, d)
-			}
-		case typeIndex, dockerList:
-			if err := l.has(d, "index"); err != nil {
-				return nil, err
-			}
-			below, err := l.manifests(l.json[d.Digest], depth+1)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, below...)
-		}
-	}
-	return all, nil
-}
-
 // has checks that a blob is there with the size that is claimed.
 func (l *layout) has(d descriptor, what string) error {
-	size, ok := l.sizes[d.Digest]
+	b, ok := l.blobs[d.Digest]
 	if !ok {
+		if algorithm, _, _ := strings.Cut(d.Digest, ":"); algorithm != "sha256" {
+			return fmt.Errorf("%s %s: digest algorithm is not supported, expected sha256", what, short(d.Digest))
+		}
 		return fmt.Errorf("%s %s is missing", what, short(d.Digest))
 	}
-	if size != d.Size {
-		return fmt.Errorf("%s %s has %d octets, expected %d", what, short(d.Digest), size, d.Size)
+	if b.size != d.Size {
+		return fmt.Errorf("%s %s has %d octets, expected %d", what, short(d.Digest), b.size, d.Size)
 	}
 	return nil
 }
@@ -261,7 +278,10 @@ func (l *layout) decode(d descriptor, what string, v any) error {
 	if err := l.has(d, what); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(l.json[d.Digest], v); err != nil {
+	if d.Size > maxJSON {
+		return fmt.Errorf("%s %s has %d octets, expected at most %d", what, short(d.Digest), d.Size, maxJSON)
+	}
+	if err := decodeJSON(l.json[d.Digest], v); err != nil {
 		return fmt.Errorf("parse %s %s: %w", what, short(d.Digest), err)
 	}
 	return nil
@@ -276,26 +296,6 @@ func readJSON(r io.Reader, h *tar.Header) ([]byte, error) {
 		return nil, fmt.Errorf("truncated: %s ends after %d of %d octets", h.Name, len(b), h.Size)
 	}
 	return b, nil
-}
-
-// tarError explains why f is not an OCI archive. A tar reader can not tell a
-// file cut short from other damage, and takes an empty file for an empty archive.
-func tarError(err error, f file, missing string) error {
-	var head [2]byte
-	if n, _ := f.ReadAt(head[:], 0); n == 0 {
-		return errors.New("truncated: the file is empty")
-	}
-	switch {
-	case head == [2]byte{0x1f, 0x8b}:
-		return errors.New("is compressed with gzip, expected a plain tar")
-	case errors.Is(err, io.EOF):
-		return fmt.Errorf("not an OCI archive or truncated: %s is missing", missing)
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("truncated: ends in the middle of an entry")
-	case errors.Is(err, tar.ErrHeader):
-		return errors.New("not a tar file, or damaged")
-	}
-	return fmt.Errorf("read tar: %w", err)
 }
 
 func digestOf(b []byte) string {

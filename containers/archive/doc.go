@@ -3,10 +3,12 @@
 // build --output type=oci", "skopeo copy … oci-archive:" or "podman save
 // --format oci-archive".
 //
-// Check reads one whole and says in a few words what is wrong with it; the image
-// builder asks it before an image is built, and the pod runtime before an
-// import. Write makes one from a few files, the same bytes for the same files.
+// CheckArchive reads one whole and says in a few words what is wrong with it, and what
+// makes a right one of it; the image builder asks it before an image is built. The pod
+// runtime asks CheckBlobs before an import: the same, but for what is in the layers,
+// which containerd looks at. Both pick the image of an archive that runs, so that what
+// has passed the one starts under the other. Write makes an archive from a few files, the
+// same bytes for the same files.
 //
-// It imports nothing but the standard library, because the image builder uses
-// it without containerd.
+// It does without containerd, as the image builder does.
 package archive

@@ -20,7 +20,10 @@ type Image struct {
 	// both, its args only Cmd.
 	Entrypoint, Cmd []string
 	// Env is NAME=VALUE.
-	Env   []string
+	Env []string
+	// User and StopSignal are as in a Dockerfile; empty means root and SIGTERM.
+	User, StopSignal string
+
 	Files []File
 }
 
@@ -55,10 +58,9 @@ func Write(w io.Writer, img Image) error {
 	b := blobs{}
 	layerDesc := b.add(typeLayer, layer.Bytes())
 	configDesc, err := b.addJSON(typeConfig, imageConfig{
-		Architecture: img.Arch,
-		OS:           "linux",
-		Config:       processConfig{Env: img.Env, Entrypoint: img.Entrypoint, Cmd: img.Cmd, WorkingDir: "/"},
-		RootFS:       rootFS{Type: "layers", DiffIDs: []string{digestOf(layerTar)}},
+		platform: platform{Architecture: img.Arch, OS: "linux"},
+		Config:   processConfig{Env: img.Env, Entrypoint: img.Entrypoint, Cmd: img.Cmd, WorkingDir: "/", User: img.User, StopSignal: img.StopSignal},
+		RootFS:   rootFS{Type: "layers", DiffIDs: []string{digestOf(layerTar)}},
 	})
 	if err != nil {
 		return err

@@ -138,7 +138,7 @@ func (j *job) checkArchives(workloads []config.Workload) []error {
 			}
 			good[w.Image] = info
 		}
-		if info, ok := good[w.Image]; ok && len(info.Command) == 0 && len(w.Command) == 0 && len(w.Args) == 0 {
+		if info, ok := good[w.Image]; ok && len(info.Args(w.Command, w.Args)) == 0 {
 			errs = append(errs, fmt.Errorf(`workload %s: image archive %s: names no program (Entrypoint and Cmd are empty): expected one in the workload, e.g. command = ["/bin/httpd"]`, w.Name, path))
 		}
 	}
