@@ -12,6 +12,7 @@
 //
 // # What survives what
 //
+//	pod ends             what it has written is gone at its next start, and its log is kept
 //	agent restarts       pods run on and are found again by their label (hash of the Spec)
 //	containerd restarts  pods run on under their shims; status says that it is away
 //	shim ends            its pod ends and is started again
@@ -19,6 +20,15 @@
 //	stored image broken  it is imported again from its archive
 //	database broken      containerd starts empty and everything is imported again
 //	data partition full  what runs runs on; what has to start says so and is tried again
+//
+// # What a pod gets
+//
+// What images are made for, which is Docker: its own name in /etc/hosts, the gateway's
+// name servers or else its image's, the image's stop signal, a PATH, 1024 open files of
+// which it may ask for 524,288, ports below 1024 and ping without root, its image's own
+// /run, cgroups to read. Less than Docker: no device nodes (CAP_MKNOD), no tracing
+// (ptrace), no new privileges, and nothing of /proc and /sys that tells of the kernel's
+// memory.
 //
 // # Sizes
 //

@@ -22,8 +22,10 @@ import (
 const (
 	// labelSpec holds Spec.hash of the container.
 	labelSpec = "netd.spec"
-	// grace is the time between SIGTERM and SIGKILL.
-	grace = 5 * time.Second
+	// labelStop holds Spec.StopTimeout, for when nobody wants the pod any more.
+	labelStop = "netd.stop-timeout"
+	// defaultStop is that of a container without the label.
+	defaultStop = 10 * time.Second
 	// killWait bounds the wait for the end of a killed pod.
 	killWait = 30 * time.Second
 	// A pod that ends is started again after firstPause, and then after twice as long
@@ -69,9 +71,14 @@ func (p *pod) set(change func(*Status)) {
 	switch {
 	case after.State == StateRunning && before.State == StateCreating:
 		log.Info("pod runs", "pid", after.PID, "addresses", after.Addresses, "image", after.Image)
+	case after.State == StateCompleted && before.State != StateCompleted, after.State == StateRestarting && before.State != StateRestarting:
+		log.Info("pod has ended", "state", string(after.State), "reason", after.Reason)
 	case after.State == StateRunning && before.State != StateRunning:
 		log.Info("pod is found running", "pid", after.PID, "addresses", after.Addresses, "image", after.Image)
 	case after.Reason != before.Reason && after.Reason != "":
+		if after.whole != "" && after.whole != after.Reason {
+			log = log.With("err", after.whole)
+		}
 		log.Warn("pod is not well", "state", string(after.State), "reason", after.Reason)
 	}
 }
@@ -130,25 +137,45 @@ func (p *pod) retry(ctx context.Context, err error) {
 		p.awaitContainerd(ctx)
 		return
 	}
+	state, ran, again := StateBackOff, time.Duration(0), true
 	var exit *exitError
-	var ran time.Duration
 	if errors.As(err, &exit) {
+		state, again = p.verdict(exit.code)
 		ran = exit.ran
 	}
 	p.set(func(st *Status) {
-		st.Reason = p.rt.reason(err)
+		st.Reason, st.whole = p.rt.reason(err), oneLine(err)
 		if st.State != StateStopped {
-			st.State, st.PID = StateBackOff, 0
+			st.State, st.PID = state, 0
 		}
 	})
-	wait := time.NewTimer(p.backoff.Next(ran))
-	defer wait.Stop()
+	var due <-chan time.Time
+	if again {
+		wait := time.NewTimer(p.backoff.Next(ran))
+		defer wait.Stop()
+		due = wait.C
+	}
 	select {
 	case <-ctx.Done():
-	case <-wait.C:
+	case <-due:
 	case <-p.wake:
 		p.backoff.Reset()
 	}
+}
+
+// verdict says what an end with this code is, and whether the pod is started again.
+func (p *pod) verdict(code uint32) (State, bool) {
+	spec, wanted := p.rt.want(p.name)
+	again := !wanted || spec.Restart.after(code)
+	switch {
+	case again && code == 0:
+		return StateRestarting, true
+	case again:
+		return StateBackOff, true
+	case code == 0:
+		return StateCompleted, false
+	}
+	return StateFailed, false
 }
 
 // awaitContainerd waits until containerd answers. A running pod runs on, and
@@ -178,10 +205,35 @@ func (p *pod) keep(ctx context.Context, spec Spec) error {
 	var networkErr error
 	if task != nil {
 		networkErr = p.adoptNetwork(ctx, task)
+	} else if code, over := p.over(spec); over {
+		return &exitError{code: code, last: lastLine(p.rt.opts.LogDir, p.name)}
 	} else if task, exit, err = p.start(ctx, spec); err != nil {
 		return err
 	}
 	return p.watch(ctx, task, exit, networkErr)
+}
+
+// over tells whether the pod has ended, as it is wanted now, and is not to be started
+// again.
+func (p *pod) over(spec Spec) (code uint32, over bool) {
+	e, ok := p.rt.files.ended(p.name)
+	if !ok || spec.Restart.after(e.Code) || e.Spec != spec.hash() || p.rt.images.changed(spec.Image, e.Archive) {
+		return 0, false
+	}
+	return e.Code, true
+}
+
+// noteEnd remembers how the pod has ended.
+func (p *pod) noteEnd(ctx context.Context, code uint32) error {
+	c, err := p.rt.client.LoadContainer(ctx, p.name)
+	if err != nil {
+		return err
+	}
+	labels, err := c.Labels(ctx)
+	if err != nil {
+		return err
+	}
+	return p.rt.files.noteEnd(p.name, end{Code: code, Spec: labels[labelSpec], Archive: labels[labelArchive]})
 }
 
 // watch waits for the end of a running pod, and meanwhile for its network if
@@ -214,6 +266,9 @@ func (p *pod) watch(ctx context.Context, task containerd.Task, exit <-chan conta
 			if err := s.Error(); err != nil {
 				return waitError(err)
 			}
+			if err := p.noteEnd(ctx, s.ExitCode()); err != nil {
+				p.rt.log.Debug("the end of a pod is not remembered", "pod", p.name, "err", err)
+			}
 			_, err := task.Delete(ctx)
 			if err != nil && !errdefs.IsNotFound(err) {
 				p.rt.log.Debug("an ended task stays until the next start", "pod", p.name, "err", err)
@@ -231,7 +286,8 @@ func waitError(err error) error {
 	return fmt.Errorf("wait for its end: %w", errdefs.FromGRPC(err))
 }
 
-// adopt finds the pod's task if it runs as spec says. It changes nothing.
+// adopt finds the pod's task if it runs as spec says. It changes nothing, but remembers
+// an end.
 func (p *pod) adopt(ctx context.Context, spec Spec) (containerd.Task, <-chan containerd.ExitStatus, error) {
 	c, err := p.rt.client.LoadContainer(ctx, p.name)
 	if errdefs.IsNotFound(err) {
@@ -257,6 +313,9 @@ func (p *pod) adopt(ctx context.Context, spec Spec) (containerd.Task, <-chan con
 	status, err := task.Status(ctx)
 	if err != nil {
 		return nil, nil, fmt.Errorf("ask for task %s: %w", p.name, err)
+	}
+	if status.Status == containerd.Stopped { // while no agent looked
+		return nil, nil, p.noteEnd(ctx, status.ExitStatus)
 	}
 	if status.Status != containerd.Running {
 		return nil, nil, nil
@@ -324,13 +383,17 @@ func (p *pod) start(ctx context.Context, spec Spec) (containerd.Task, <-chan con
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := p.rt.files.make(p.name, sandbox.Addresses, p.rt.nameServers()); err != nil {
+		return nil, nil, err
+	}
 	c, err := p.rt.client.NewContainer(ctx, p.name,
 		containerd.WithImage(image),
 		containerd.WithSnapshotter(snapshotter),
 		containerd.WithNewSnapshot(p.name, image),
 		containerd.WithRuntime(p.rt.opts.Shim, &options.Options{BinaryName: p.rt.opts.Runc}),
-		containerd.WithNewSpec(specOpts(spec, image, sandbox.NetnsPath, hostFiles())...),
-		containerd.WithContainerLabels(map[string]string{labelSpec: spec.hash(), labelArchive: id}),
+		containerd.WithNewSpec(specOpts(spec, image, sandbox.NetnsPath, p.rt.files.mounts(p.name))...),
+		containerd.WithContainerLabels(map[string]string{labelSpec: spec.hash(), labelArchive: id, labelStop: spec.StopTimeout.String()}),
+		containerd.WithImageStopSignal(image, "SIGTERM"), // adds its label
 	)
 	if err != nil {
 		return nil, nil, fmt.Errorf("create container %s: %w", p.name, err)
@@ -363,7 +426,7 @@ func (p *pod) remove(ctx context.Context) error {
 		return err
 	}
 	removeLogs(p.rt.opts.LogDir, p.name)
-	return nil
+	return p.rt.files.remove(p.name)
 }
 
 // discard removes the pod's container, running or not, with its files. The
@@ -383,12 +446,16 @@ func (p *pod) discard(ctx context.Context) error {
 	return nil
 }
 
-// stop ends the pod's process if there is one: by SIGTERM, then by SIGKILL.
+// stop ends the pod's process if there is one: by the image's signal, then by SIGKILL.
 func (p *pod) stop(ctx context.Context) error {
 	c, err := p.rt.client.LoadContainer(ctx, p.name)
 	if errdefs.IsNotFound(err) {
 		return nil
 	}
+	if err != nil {
+		return fmt.Errorf("load container %s: %w", p.name, err)
+	}
+	signal, timeout, err := p.howToStop(ctx, c)
 	if err != nil {
 		return fmt.Errorf("load container %s: %w", p.name, err)
 	}
@@ -406,7 +473,7 @@ func (p *pod) stop(ctx context.Context) error {
 	for _, step := range []struct {
 		signal syscall.Signal
 		wait   time.Duration
-	}{{unix.SIGTERM, grace}, {unix.SIGKILL, killWait}} {
+	}{{signal, timeout}, {unix.SIGKILL, killWait}} {
 		if err := task.Kill(ctx, step.signal); err != nil && !errdefs.IsNotFound(err) && !isFinished(err) {
 			return fmt.Errorf("kill task %s: %w", p.name, err)
 		}
@@ -424,6 +491,27 @@ func (p *pod) stop(ctx context.Context) error {
 		return fmt.Errorf("delete task %s: %w", p.name, err)
 	}
 	return nil
+}
+
+// howToStop is what the image and the workload say, the container's labels if nobody
+// wants the pod any more. A signal that there is not on this machine is SIGTERM.
+func (p *pod) howToStop(ctx context.Context, c containerd.Container) (syscall.Signal, time.Duration, error) {
+	labels, err := c.Labels(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	timeout, err := time.ParseDuration(labels[labelStop])
+	if err != nil {
+		timeout = defaultStop
+	}
+	if spec, wanted := p.rt.want(p.name); wanted {
+		timeout = spec.StopTimeout
+	}
+	signal, err := containerd.GetStopSignal(ctx, c, unix.SIGTERM)
+	if err != nil {
+		signal = unix.SIGTERM
+	}
+	return signal, timeout, nil
 }
 
 // isFinished tells the error of a signal that came too late.

@@ -4,11 +4,14 @@ package containers
 
 import (
 	"errors"
+	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/namespaces"
 	"golang.org/x/sys/unix"
@@ -80,13 +83,91 @@ func TestPodLife(t *testing.T) {
 	}
 }
 
+// What people expect of a pod who know Docker, all in one: facts has a line for each, as
+// the pod sees it.
+func TestPodIsAsDockerUsersExpect(t *testing.T) {
+	w := newWorld(t)
+	w.imageLike("user.tar", archive.Image{
+		Arch: runtime.GOARCH, User: "app", Env: []string{"A=1"}, // without PATH
+	}, archive.File{Path: "usr/bin/greet", Mode: 0o755, Data: []byte("#!/bin/sh\necho found by PATH\n")},
+		archive.File{Path: "run/app/state", Data: []byte("of the image\n")}, archive.File{Path: "etc/resolv.conf", Data: []byte("nameserver 192.0.2.9\n")},
+		archive.File{Path: "etc/passwd", Data: []byte("root:x:0:0::/:/bin/sh\napp:x:65532:65532::/:/bin/sh\n")})
+	w.imageLike("quit.tar", archive.Image{Arch: runtime.GOARCH, StopSignal: "SIGQUIT"})
+	w.startContainerd()
+	const untilTold = "while ! grep -q 198.51.100.53 /etc/resolv.conf; do sleep 0.1; done; echo told; exec sleep 100000"
+	asUser := shell("user-0", `id -u; ulimit -Sn; ulimit -Hn; greet; cat /run/app/state; cat /etc/resolv.conf; grep user-0 /etc/hosts; grep localhost /etc/hosts; cat /etc/hostname
+ls /sys/fs/cgroup/pids.max; cat /proc/sys/net/ipv4/ping_group_range; nc -l -p 80 </dev/null & until nc -w5 localhost 80 </dev/null; do sleep 0.1; done; echo port 80; exec sleep 100000`)
+	asUser.Image = "user.tar"
+	asRoot := shell("root-0", `mknod /tmp/null c 1 3 || echo no device; mkfifo /tmp/fifo && echo fifo
+for f in /proc/kallsyms /proc/timer_list /proc/sched_debug /proc/iomem /proc/modules /proc/slabinfo; do [ -e $f ] && cat $f; done | wc -c; echo x >/proc/sysrq-trigger || echo no sysrq; `+untilTold)
+	quit := shell("quit-0", "trap 'echo QUIT >/proc/1/fd/1; sleep 0.2; exit 0' QUIT; trap 'echo TERM' TERM; echo ready; while :; do sleep 0.1; done")
+	quit.Image = "quit.tar"
+	stubborn := shell("stubborn-0", "trap '' TERM; echo ready; while :; do sleep 0.1; done")
+	stubborn.StopTimeout, asRoot.StopTimeout = 0, 0
+	w.startRuntime(asUser)
+	w.awaitRunning("user-0")
+	w.eventually("the output of user-0", func() bool { return strings.Contains(w.podLog("user-0"), "port 80") })
+	for _, want := range []string{
+		"65532\n1024\n524288\nfound by PATH\nof the image\nnameserver 192.0.2.9\n10.9.0.1\tuser-0\n2001:db8:9::1\tuser-0\n127.0.0.1\tlocalhost\n::1\tlocalhost",
+		"user-0\n/sys/fs/cgroup/pids.max\n0\t2147483647\n",
+	} {
+		if !strings.Contains(w.podLog("user-0"), want) {
+			t.Errorf("user-0: want %q in:\n%s", want, w.podLog("user-0"))
+		}
+	}
+
+	w.rt.SetNameServers([]netip.Addr{netip.MustParseAddr("192.0.2.53")})
+	w.rt.Set([]Spec{asRoot, quit, stubborn})
+	w.awaitRunning("root-0")
+	for _, want := range []string{"no device\nfifo\n0\n", "no sysrq"} {
+		w.eventually("the output of root-0: "+want, func() bool { return strings.Contains(w.podLog("root-0"), want) })
+	}
+	w.rt.SetNameServers([]netip.Addr{netip.MustParseAddr("198.51.100.53")})
+	w.eventually("the name server in root-0", func() bool { return strings.Contains(w.podLog("root-0"), "told") })
+	for _, pod := range []string{"quit-0", "stubborn-0"} {
+		w.eventually(pod, func() bool { return strings.Contains(w.podLog(pod), "ready") })
+	}
+	log, err := os.Open(filepath.Join(w.dir, "log", "quit-0.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close() // it goes with the pod
+	begin := time.Now()
+	w.rt.Set(nil)
+	w.eventually("all pods to go", func() bool { return len(w.rt.Status()) == 0 })
+	if b, err := io.ReadAll(log); err != nil || string(b) != "ready\nQUIT\n" {
+		t.Errorf("quit-0 said %q, %v, want its image's signal", b, err)
+	}
+	t.Log("all were stopped in", time.Since(begin))
+}
+
 func TestPodEnds(t *testing.T) {
 	w := newWorld(t)
 	w.startContainerd()
-	w.startRuntime(shell("bad-0", "echo bye; exit 3"), sleeper("web-0"), shell("typo-0", ""), Spec{Name: "n", Pod: "none-0", Image: "web.tar", Command: []string{"/none"}})
+	once := func(pod, script string, r Restart) Spec {
+		s := shell(pod, script)
+		s.Restart = r
+		return s
+	}
+	done, failed := once("done-0", "echo all done; exit 0", RestartOnFailure), once("failed-0", "echo not done; exit 7", RestartNever)
+	w.startRuntime(
+		shell("bad-0", "echo bye; exit 3"), sleeper("web-0"), shell("always-0", "exit 0"), done, failed,
+		Spec{Name: "n", Pod: "none-0", Image: "web.tar", Command: []string{"/none"}})
 	w.await("bad-0", "two restarts", func(s Status) bool { return s.Restarts >= 2 })
 	w.awaitReason("bad-0", "exited with code 3: bye")
-	w.awaitReason("none-0", `exec: "/none": stat /none: no such file or directory`)
+	w.await("always-0", "a restart that is no failure", func(s Status) bool { return s.State == StateRestarting && s.Restarts > 0 })
+	stay := func() {
+		t.Helper()
+		for pod, want := range map[string]Status{"done-0": {State: StateCompleted, Reason: "exited with code 0: all done"}, "failed-0": {State: StateFailed, Reason: "exited with code 7: not done"}} {
+			if s := w.await(pod, string(want.State), func(s Status) bool { return s.State == want.State }); s.Restarts != 0 || s.PID != 0 || s.Reason != want.Reason {
+				t.Errorf("%s: %+v", pod, s)
+			}
+		}
+	}
+	stay()
+	if s := w.awaitReason("none-0", `exec: "/none": stat /none: no such file or directory`); strings.Contains(s.Reason, "failed") {
+		t.Errorf("none-0: %q has more than what is wrong", s.Reason)
+	}
 
 	first := w.awaitRunning("web-0")
 	if err := unix.Kill(int(first.PID), unix.SIGKILL); err != nil {
@@ -111,6 +192,18 @@ func TestPodEnds(t *testing.T) {
 	if alive(second.PID) {
 		t.Error("the earlier process runs on")
 	}
+
+	t.Log("what is done stays done over a restart of the agent, until it is something else")
+	w.stop()
+	w.startRuntime(done, failed)
+	stay()
+	if got := strings.Count(w.podLog("done-0"), "all done"); got != 1 {
+		t.Errorf("done-0 ran %d times, want once", got)
+	}
+	failed.Restart = RestartOnFailure
+	w.rt.Set([]Spec{once("done-0", "echo another; exit 0", RestartOnFailure), failed})
+	w.awaitReason("done-0", "exited with code 0: another")
+	w.await("failed-0", "a restart", func(s Status) bool { return s.State == StateBackOff && s.Restarts > 0 })
 }
 
 func TestBadImagesDisturbNoOther(t *testing.T) {

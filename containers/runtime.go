@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -49,15 +51,18 @@ type Runtime struct {
 	log     *slog.Logger
 	client  *containerd.Client
 	images  *images
+	files   podFiles
 	wake    wake.Signal // pods have to be started
+	resolve wake.Signal // the name servers are others
 	changed wake.Signal
 
-	mu     sync.Mutex
-	known  bool // Set was called: before, an absent pod means nothing
-	wanted map[string]Spec
-	found  []string // pods that containerd held at the start
-	pods   map[string]*pod
-	away   string // why containerd can not be asked yet
+	mu      sync.Mutex
+	known   bool // Set was called: before, an absent pod means nothing
+	wanted  map[string]Spec
+	found   []string // pods that containerd held at the start
+	pods    map[string]*pod
+	servers []netip.Addr
+	away    string // why containerd can not be asked yet
 }
 
 // New makes a Runtime; nothing happens before Run.
@@ -66,6 +71,7 @@ func New(opts Options) *Runtime {
 	opts.Namespace = or(opts.Namespace, "netd")
 	opts.ImageDir = or(opts.ImageDir, layout.ImageDir)
 	opts.LogDir = or(opts.LogDir, layout.LogDir)
+	opts.FilesDir = or(opts.FilesDir, layout.FilesDir)
 	opts.Shim = or(opts.Shim, layout.Shim)
 	opts.Runc = or(opts.Runc, layout.Runc)
 	if opts.LogBytes == 0 {
@@ -74,7 +80,9 @@ func New(opts Options) *Runtime {
 	return &Runtime{
 		opts:    opts,
 		log:     opts.Log,
+		files:   podFiles{opts.FilesDir},
 		wake:    wake.New(),
+		resolve: wake.New(),
 		changed: wake.New(),
 		wanted:  map[string]Spec{},
 		pods:    map[string]*pod{},
@@ -93,12 +101,28 @@ func (r *Runtime) Set(pods []Spec) {
 		r.wanted[s.Pod] = s
 	}
 	for name, p := range r.pods {
-		if was, now := before[name], r.wanted[name]; was.hash() != now.hash() {
+		if was, now := before[name], r.wanted[name]; !reflect.DeepEqual(was, now) {
 			p.wake.Send()
 		}
 	}
 	r.wake.Send()
 	r.changed.Send()
+}
+
+// SetNameServers says whom pods ask for names, running ones too.
+func (r *Runtime) SetNameServers(servers []netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Equal(r.servers, servers) {
+		r.servers = slices.Clone(servers)
+		r.resolve.Send()
+	}
+}
+
+func (r *Runtime) nameServers() []netip.Addr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.servers
 }
 
 // Status of every pod, in order of name.
@@ -161,6 +185,10 @@ func (r *Runtime) Run(ctx context.Context) error {
 		case <-r.wake:
 			for _, p := range r.missing() {
 				pods.Go(func() { p.run(ctx) })
+			}
+		case <-r.resolve:
+			if err := r.files.follow(r.nameServers()); err != nil {
+				r.log.Warn("pods do not learn of the name servers", "err", err)
 			}
 		case <-turn.C:
 			if err := turnLogs(r.opts.LogDir, r.names(), r.opts.LogBytes); err != nil {
@@ -293,12 +321,30 @@ func (r *Runtime) answers(ctx context.Context) bool {
 	return err == nil
 }
 
-// reason is an error as an operator reads it.
+// reason is an error as an operator reads it: the part that tells something.
 func (r *Runtime) reason(err error) string {
 	if isAway(err) {
 		return "containerd does not answer on " + r.opts.Socket
 	}
-	// What containerd can not name it calls unknown.
+	return telling(err)
+}
+
+// telling leaves out of an error of containerd's and runc's who has handed it on.
+func telling(err error) string {
+	text := oneLine(err)
+	for _, by := range []string{
+		"failed to create shim task: ", "OCI runtime create failed: ", "OCI runtime start failed: ", "runc create failed: ", "runc start failed: ",
+		"unable to start container process: ", "error during container init: ",
+	} {
+		if _, rest, ok := strings.Cut(text, by); ok {
+			text = rest
+		}
+	}
+	return text
+}
+
+// oneLine is a whole error; what containerd can not name it calls unknown.
+func oneLine(err error) string {
 	return strings.TrimSuffix(strings.ReplaceAll(err.Error(), "\n", " "), ": unknown")
 }
 

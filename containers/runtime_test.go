@@ -66,6 +66,28 @@ func TestRuntimeWithoutContainerd(t *testing.T) {
 	}
 }
 
+// A person needs what is wrong, not through how many hands the word of it has gone.
+func TestTelling(t *testing.T) {
+	for text, want := range map[string]string{
+		`create task none-0: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: "/none": stat /none: no such file or directory: unknown`: `exec: "/none": stat /none: no such file or directory`,
+		`start task a: OCI runtime start failed: cannot start a stopped process: unknown`: `cannot start a stopped process`,
+		"image web.tar: no such file": "image web.tar: no such file",
+		"a\nb":                        "a b",
+	} {
+		if got := telling(errors.New(text)); got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", text, got, want)
+		}
+	}
+}
+
+func TestRestartAfter(t *testing.T) {
+	for r, want := range map[Restart][2]bool{"": {true, true}, RestartAlways: {true, true}, RestartOnFailure: {false, true}, RestartNever: {false, false}} {
+		if got := [2]bool{r.after(0), r.after(1)}; got != want {
+			t.Errorf("%q: got %v after code 0 and 1, want %v", r, got, want)
+		}
+	}
+}
+
 func TestIsAway(t *testing.T) {
 	for _, tt := range []struct {
 		err  error

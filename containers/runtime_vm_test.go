@@ -88,7 +88,7 @@ func (n *fakeNetwork) Setup(_ context.Context, pod string) (Sandbox, error) {
 	if err := os.WriteFile(s.NetnsPath, nil, 0o444); err != nil {
 		return s, err
 	}
-	out, err := exec.Command("unshare", "--net="+s.NetnsPath, "true").CombinedOutput()
+	out, err := exec.Command("unshare", "--net="+s.NetnsPath, "ip", "link", "set", "lo", "up").CombinedOutput()
 	if err != nil {
 		return s, fmt.Errorf("unshare: %w: %s", err, out)
 	}
@@ -170,17 +170,23 @@ func (w *world) cleanup() {
 // image writes an archive of the machine's static busybox.
 func (w *world) image(name, arch string, extra ...archive.File) string {
 	w.t.Helper()
+	return w.imageLike(name, archive.Image{Arch: arch, Env: []string{"PATH=/bin"}}, extra...)
+}
+
+func (w *world) imageLike(name string, like archive.Image, extra ...archive.File) string {
+	w.t.Helper()
 	busybox, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		w.t.Fatalf("%v (package busybox-static)", err)
 	}
 	files := []archive.File{{Path: "bin/busybox", Mode: 0o755, Data: busybox}, {Path: "tmp/.keep"}}
 	files = append(files, extra...)
-	for _, applet := range []string{"sh", "sleep", "cat", "echo", "hostname", "id", "ip", "yes", "head"} {
+	for _, applet := range []string{"sh", "sleep", "cat", "echo", "grep", "hostname", "id", "ip", "yes", "head", "ls", "mkfifo", "mknod", "nc", "ping", "seq", "wc"} {
 		files = append(files, archive.File{Path: "bin/" + applet, Link: "busybox"})
 	}
+	like.Entrypoint, like.Cmd, like.Files = []string{"/bin/sh", "-c"}, []string{"trap exit TERM; sleep 100000 & wait"}, files
 	var buf bytes.Buffer
-	if err := archive.Write(&buf, archive.Image{Arch: arch, Env: []string{"PATH=/bin"}, Entrypoint: []string{"/bin/sh", "-c"}, Cmd: []string{"trap exit TERM; sleep 100000 & wait"}, Files: files}); err != nil {
+	if err := archive.Write(&buf, like); err != nil {
 		w.t.Fatal(err)
 	}
 	path := filepath.Join(w.dir, "images", name)
@@ -313,7 +319,7 @@ func (w *world) startRuntime(pods ...Spec) {
 		}
 	}
 	w.rt = New(Options{
-		Socket: w.socket(), Namespace: w.namespace(), ImageDir: filepath.Join(w.dir, "images"), LogDir: filepath.Join(w.dir, "log"),
+		Socket: w.socket(), Namespace: w.namespace(), ImageDir: filepath.Join(w.dir, "images"), LogDir: filepath.Join(w.dir, "log"), FilesDir: filepath.Join(w.dir, "files"),
 		Shim: filepath.Join(bin, "containerd-shim-runc-v2"), Runc: filepath.Join(bin, "runc"),
 		Network: w.network, Log: slog.New(slog.NewTextHandler(testWriter{w.t}, nil)), LogBytes: 1 << 20,
 	})
@@ -392,8 +398,10 @@ func (w *world) podLog(pod string) string {
 
 func alive(pid uint32) bool { return unix.Kill(int(pid), 0) == nil }
 
-func sleeper(pod string) Spec { return Spec{Name: "web", Pod: pod, Image: "web.tar"} }
+func sleeper(pod string) Spec {
+	return Spec{Name: "web", Pod: pod, Image: "web.tar", StopTimeout: 10 * time.Second}
+}
 
 func shell(pod, script string) Spec {
-	return Spec{Name: "web", Pod: pod, Image: "web.tar", Args: []string{script}}
+	return Spec{Name: "web", Pod: pod, Image: "web.tar", Args: []string{script}, StopTimeout: 10 * time.Second}
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/containers"
 	"github.com/containerd/containerd/content"
@@ -49,11 +52,18 @@ func generate(t *testing.T, s Spec, config string) (*oci.Spec, error) {
 	t.Helper()
 	ctx := namespaces.WithNamespace(context.Background(), "netd")
 	root := t.TempDir()
+	files := podFiles{t.TempDir()}
+	if err := files.make("web-0", nil, []netip.Addr{netip.MustParseAddr("192.0.2.53")}); err != nil {
+		t.Fatal(err)
+	}
 	opts := append([]oci.SpecOpts{oci.WithRootFSPath(root)},
-		specOpts(s, newFakeImage(t, ctx, config), "/run/netns/web-0", []string{"/etc/hosts"})...)
+		specOpts(s, newFakeImage(t, ctx, config), "/run/netns/web-0", files.mounts("web-0"))...)
 	spec, err := oci.GenerateSpec(ctx, nil, &containers.Container{ID: s.Pod}, opts...)
 	if err == nil {
 		spec.Root.Path = "rootfs"
+		for i, m := range spec.Mounts {
+			spec.Mounts[i].Source = strings.Replace(m.Source, files.dir, "/run/netd/files", 1)
+		}
 	}
 	return spec, err
 }
@@ -99,6 +109,7 @@ func TestSpecArgs(t *testing.T) {
 	}{
 		{"the image's", Spec{}, testConfig, []string{"/entry", "a", "b"}, ""},
 		{"own args", Spec{Args: []string{"x"}}, testConfig, []string{"/entry", "x"}, ""},
+		{"no args", Spec{Args: []string{}}, testConfig, []string{"/entry"}, ""},
 		{"own command", Spec{Command: []string{"/c"}}, testConfig, []string{"/c"}, ""},
 		{"both", Spec{Command: []string{"/c"}, Args: []string{"x"}}, testConfig, []string{"/c", "x"}, ""},
 		{"none", Spec{}, `{"os":"linux"}`, nil, "neither the image nor the workload has a command"},
@@ -121,6 +132,26 @@ func TestSpecArgs(t *testing.T) {
 	}
 }
 
+// What an image leaves out, and what is refused of it.
+func TestSpecOfImage(t *testing.T) {
+	spec, err := generate(t, Spec{Pod: "web-0"}, `{"os":"linux","config":{"Env":["A=1"],"Cmd":["x"]}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"A=1", "HOSTNAME=web-0", podPath}, spec.Process.Env); diff != "" {
+		t.Errorf("env of an image without PATH (-want +got):\n%s", diff)
+	}
+	for _, call := range spec.Linux.Seccomp.Syscalls {
+		if slices.Contains(call.Names, "ptrace") && call.Action == "SCMP_ACT_ALLOW" {
+			t.Error("ptrace is allowed")
+		}
+	}
+	_, err = generate(t, Spec{Pod: "web-0"}, `{"os":"linux","config":{"User":"app","Cmd":["x"]}}`)
+	if err == nil || !strings.Contains(err.Error(), `run as user "app" of the image: `) {
+		t.Errorf("a user that is not there: got %v", err)
+	}
+}
+
 func TestSpecHash(t *testing.T) {
 	base := Spec{Name: "w", Pod: "w-0", Image: "a.tar", Env: map[string]string{"A": "1", "B": "2"}}
 	same := Spec{Name: "w", Pod: "w-0", Image: "a.tar", Env: map[string]string{"B": "2", "A": "1"}}
@@ -128,6 +159,10 @@ func TestSpecHash(t *testing.T) {
 		t.Error("equal specs have different hashes")
 	}
 	other := base
+	other.Restart, other.StopTimeout = RestartNever, time.Minute
+	if base.hash() != other.hash() {
+		t.Error("what is done about its end would make a running pod anew")
+	}
 	other.Args = []string{"x"}
 	if base.hash() == other.hash() {
 		t.Error("different specs have one hash")

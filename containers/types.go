@@ -20,6 +20,26 @@ type Spec struct {
 	Command, Args []string
 	// Env is set over the image's environment.
 	Env map[string]string
+	// Restart says after which ends of its process the pod is started again; empty means
+	// always.
+	Restart Restart
+	// StopTimeout is between the image's stop signal and SIGKILL.
+	StopTimeout time.Duration
+}
+
+// Restart says when a pod is started again.
+type Restart string
+
+// The kinds of restart.
+const (
+	RestartAlways    Restart = "always"
+	RestartOnFailure Restart = "on-failure"
+	RestartNever     Restart = "never"
+)
+
+// after tells whether a pod is started again that has ended with this code.
+func (r Restart) after(code uint32) bool {
+	return r != RestartNever && (r != RestartOnFailure || code != 0)
 }
 
 // Sandbox is what a pod runs in.
@@ -54,6 +74,8 @@ type Options struct {
 	// LogDir gets POD.log (and one older POD.log.1), default /run/netd/log: in
 	// memory, because a pod whose log can not be written blocks on its output.
 	LogDir string
+	// FilesDir gets what pods find in /etc, default /run/netd/files.
+	FilesDir string
 	// LogBytes bounds all logs together in octets, default 32 MiB; one file is
 	// turned at 1 MiB or earlier if there are many pods.
 	LogBytes int64
@@ -78,9 +100,15 @@ const (
 	StateCreating State = "creating"
 	// StateRunning: its process runs.
 	StateRunning State = "running"
-	// StateBackOff: it ended or could not start; Reason says why, and it is
+	// StateBackOff: it failed or could not start; Reason says why, and it is
 	// tried again.
 	StateBackOff State = "back-off"
+	// StateRestarting: it ended with code 0, and is started again.
+	StateRestarting State = "restarting"
+	// StateCompleted: it ended with code 0, and that was all.
+	StateCompleted State = "completed"
+	// StateFailed: it ended otherwise, and is not started again.
+	StateFailed State = "failed"
 	// StateStopped: no longer wanted, and being removed.
 	StateStopped State = "stopped"
 )
@@ -102,6 +130,8 @@ type Status struct {
 	// Reason is the last error or exit, e.g.
 	// "image web.tar: is for arm64, expected amd64" or "exited with code 1".
 	Reason string
+
+	whole string // of Reason, if it is the telling part of a longer error
 }
 
 func (s Status) equal(o Status) bool {

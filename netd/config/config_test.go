@@ -90,7 +90,7 @@ func TestLab(t *testing.T) {
 		Pools: []Pool{{
 			Name: "pods", Prefix: netip.MustParsePrefix("10.64.0.0/16"), Block: netip.MustParsePrefix("10.64.3.0/26"), Encapsulation: EncapsulateCrossSubnet,
 		}},
-		Workloads:  []Workload{{Name: "web", Image: "web.tar", Replicas: 1}},
+		Workloads:  []Workload{{Name: "web", Image: "web.tar", Replicas: 1, Restart: RestartAlways, StopTimeout: 10 * time.Second}},
 		Management: Management{ConsolePassword: hash},
 	}
 	if diff := cmp.Diff(want, got, equal()); diff != "" {

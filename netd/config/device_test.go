@@ -153,7 +153,7 @@ env = { B = "3", C = "4" }
 		t.Errorf("peers (-want +got)\n%s", diff)
 	}
 	if diff := cmp.Diff([]Workload{{
-		Name: "web", Image: "web.tar", Args: []string{}, Replicas: 1,
+		Name: "web", Image: "web.tar", Args: []string{}, Replicas: 1, Restart: RestartAlways, StopTimeout: 10 * time.Second,
 		Env: map[string]string{"A": "1", "B": "3", "C": "4"},
 	}}, c.Workloads); diff != "" {
 		t.Errorf("workloads (-want +got)\n%s", diff)

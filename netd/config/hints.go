@@ -23,7 +23,7 @@ func hintFor(kind, key string, keys []string) hint {
 		"uplink.vlan": vlanHints, "uplink.bond": bondHints, "bgp": bgpHints,
 		"bgp.peer": sessionHints, "bgp.gateway": sessionHints, "bgp.range": sessionHints,
 		"bgp.peer.bfd": bfdHints, "bgp.gateway.bfd": bfdHints, "bgp.range.bfd": bfdHints,
-		"pool": poolHints, "workload": workloadHints, "management": managementHints, "tunnel": tunnelHints,
+		"pool": poolHints, "workload": workloadHints, "dns": dnsHints, "management": managementHints, "tunnel": tunnelHints,
 	} {
 		if table == kind {
 			if h, ok := lookUp(list, norm, keys); ok {
@@ -89,7 +89,7 @@ tunnel vxlan ipip tunnels
 management admin console
 - include includes import: a file has all by itself
 - route routes static-routes: there are no static routes but an uplink's router and router6, which is a default route
-- dns nameserver nameservers: there is none for name servers: they come by DHCP
+dns nameserver nameservers resolver name-servers
 - ntp time: there is none for a time server
 - network-policy policy policies: there is none for filtering pods' traffic
 `
@@ -97,7 +97,7 @@ management admin console
 const gatewayHints = `
 name hostname host-name host
 address loopback lo ip ipv4 ipv6
-- dns nameserver nameservers resolver: there is none for name servers: they come by DHCP
+- dns nameserver nameservers resolver: it is a table of the whole file, e.g. [dns] with servers = ["10.0.0.53"]
 - ntp time-server timeserver: there is none for a time server
 - timezone tz: there is none for a time zone: all is in UTC
 - as asn router-id: it is a key of [bgp]
@@ -115,7 +115,7 @@ vlan vlan-id tag
 bond slaves members lacp
 - netmask mask prefix-length: the subnet's prefix length stands with the address, e.g. address = ["10.0.1.11/24"]
 - dhcp6 dhcpv6: there is no DHCPv6: give a static address
-- dns nameserver nameservers: there is none for name servers: they come by DHCP
+- dns nameserver nameservers: it is a table of the whole file, e.g. [dns] with servers = ["10.0.0.53"]
 - routes route: there are no static routes but router and router6, which are default routes
 `
 
@@ -202,9 +202,15 @@ image container archive
 - ports port expose publish: there is none for it: every pod has an address of its own, and all of its ports
 - volumes volume mounts mount: there is none for it: what a pod writes is gone with it
 - memory cpu cpus resources limits mem-limit: there is none for a limit of memory or CPU
-- restart restart-policy: there is none for it: what ends is started again
+restart restart-policy restartpolicy
+stop-timeout stop-grace-period grace-period termination-grace-period-seconds
 - user uid workdir working-dir: there is none for it: the image says it
-- dns nameserver nameservers: there is none for name servers: they come by DHCP
+- dns nameserver nameservers: it is a table of the whole file, e.g. [dns] with servers = ["10.0.0.53"]
+`
+
+const dnsHints = `
+servers server nameserver nameservers name-servers address addresses
+- search domain domains search-domains: there is none for it: names are asked for as they are
 `
 
 const managementHints = `

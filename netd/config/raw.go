@@ -77,6 +77,7 @@ func (c *Config) keys(t *table, name val[string]) *rawFile {
 	f.tunnel = c.Tunnel.keys(t.table("tunnel"))
 	f.pools = each(t, "pool", &c.Pools, (*Pool).keys)
 	f.workloads = each(t, "workload", &c.Workloads, (*Workload).keys)
+	c.DNS.keys(t.table("dns"))
 	f.management = c.Management.keys(t.table("management"))
 	t.child("device", about{}) // readDevices has checked it
 	return f
@@ -189,6 +190,8 @@ func (w *Workload) keys(t *table) rawWorkload {
 	words(t, "args", &w.Args, aString("-f"))
 	w.envKeys(t.inline("env"))
 	r.replicas = withDefault(t, "replicas", &w.Replicas, number[int](0, 250, "1"), 1)
+	withDefault(t, "restart", &w.Restart, oneOf(Restarts()...), RestartAlways)
+	withDefault(t, "stop-timeout", &w.StopTimeout, seconds(0, 10*time.Minute, "10s"), 10*time.Second)
 	return r
 }
 
@@ -210,6 +213,11 @@ func (w *Workload) envKeys(t *table) {
 		}
 		w.Env[key] = readNode(t.r, n, aString("8080")).v
 	}
+}
+
+func (d *DNS) keys(t *table) {
+	defer t.done()
+	filled(t, "servers", &d.Servers, hostAddr("10.0.0.53"))
 }
 
 func (m *Management) keys(t *table) rawManagement {

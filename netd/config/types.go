@@ -18,6 +18,7 @@ type Config struct {
 	Tunnel     Tunnel
 	Pools      []Pool
 	Workloads  []Workload
+	DNS        DNS
 	Management Management
 }
 
@@ -124,6 +125,30 @@ type Workload struct {
 	Env     map[string]string
 	// Replicas is the number of pods, 0 to 250 (default 1).
 	Replicas int
+	// Restart says after which ends of its process a pod is started again (default always).
+	Restart Restart
+	// StopTimeout is between the image's stop signal and SIGKILL: 0 to 10 minutes in whole
+	// seconds (default 10 s).
+	StopTimeout time.Duration
+}
+
+// Restart says when a pod whose process has ended is started again.
+type Restart string
+
+// The kinds of restart.
+const (
+	RestartAlways    Restart = "always"
+	RestartOnFailure Restart = "on-failure" // unless it ended with code 0
+	RestartNever     Restart = "never"
+)
+
+// Restarts are all of them.
+func Restarts() []Restart { return []Restart{RestartAlways, RestartOnFailure, RestartNever} }
+
+// DNS is whom the gateway and its pods ask for names.
+type DNS struct {
+	// Servers are asked in place of those of the DHCP leases; nil means those.
+	Servers []netip.Addr
 }
 
 // Management is how a person reaches the box.

@@ -32,7 +32,8 @@ const (
 	Manifest         = Slot + "/manifest.json"
 	DataFailed       = RunDir + "/data-failed" // why Data does not survive a restart this time
 	LogDir           = RunDir + "/log"
-	SocketName       = "netd.sock" // in RunDir, or where an agent has its own
+	FilesDir         = RunDir + "/files" // what pods find in /etc
+	SocketName       = "netd.sock"       // in RunDir, or where an agent has its own
 	Socket           = RunDir + "/" + SocketName
 	NetnsDir         = "/run/netns" // where ip-netns(8) finds namespaces
 	ContainerdState  = "/run/containerd"

@@ -174,7 +174,8 @@ type Pod struct {
 	Name     string `json:"name"`
 	Workload string `json:"workload,omitempty"`
 	Image    string `json:"image,omitempty"`
-	// State is waiting, importing, creating, running, back-off or stopped;
+	// State is waiting, importing, creating, running, back-off, restarting, completed,
+	// failed or stopped;
 	// "network" for a pod that has only its network.
 	State string `json:"state"`
 	// Address is the first of Addresses; IPv4 comes first.

@@ -59,8 +59,8 @@ One line a prefix. KIND is pod, blackhole (the unused part of an own block), nat
 (the next hop is on a connected subnet), ipip, sit, ip6tnl or vxlan (the tunnel to
 another gateway); "-" has no route. netd explain tells more of one of them.`},
 		{name: "pods", short: "pods, their addresses and states", run: pods, long: `
-One line a pod. A pod that can not start is in back-off with the reason. Its network
-namespace has its name: ip netns exec POD ping 10.64.2.0`},
+One line a pod; REASON says why it does not run, and its workload's key restart what
+then follows. Its network namespace has its name: ip netns exec POD ping 10.64.2.0`},
 		{name: "metrics", short: "what Prometheus would read", run: metrics, long: `
 Prints the metrics in Prometheus' text format. They are also served over TCP where the
 configuration has [management] metrics = "ADDRESS:PORT".`},

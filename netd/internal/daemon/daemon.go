@@ -116,7 +116,7 @@ func newDaemon(o Options, t *tasks, l loaded, ended string) *Daemon {
 	d.routes.count = d.exporter.count
 	d.runtime = containers.New(containers.Options{
 		Socket: o.ContainerdSocket, ImageDir: o.ImageDir, Shim: o.Shim, Runc: o.Runc,
-		LogDir: filepath.Join(o.RunDir, "log"), Network: podNetwork{d.pods}, Log: o.Log,
+		LogDir: filepath.Join(o.RunDir, "log"), FilesDir: filepath.Join(o.RunDir, "files"), Network: podNetwork{d.pods}, Log: o.Log,
 	})
 	return d
 }
@@ -166,6 +166,7 @@ func (d *Daemon) prepare() error {
 	if err := d.pods.adopt(d.want.Pods.Wanted); err != nil {
 		return err
 	}
+	d.runtime.SetNameServers(d.want.Box.NameServers)
 	d.runtime.Set(d.want.Pods.Specs)
 	d.publish()
 	return nil

@@ -47,7 +47,7 @@ func (g gateway) join(v *view) api.View {
 		if net, ok := v.pods[s.Pod]; ok { // It may have others by now.
 			p.SetAddresses(net.Addresses)
 		}
-		if s.State == containers.StateRunning {
+		if s.State == containers.StateRunning || s.State == containers.StateCompleted {
 			out.Status.Pods.Up++
 		}
 		out.Pods = append(out.Pods, p)

@@ -40,6 +40,7 @@ func (d *Daemon) steps() []step {
 		{"metrics", func() error { return d.exporter.apply(d.want.Metrics) }},
 		{"pods", func() error {
 			d.health.note(d.pods.store.Problem())
+			d.runtime.SetNameServers(d.want.Box.NameServers)
 			return d.pods.fit(d.want.Pods, d.tasks.start)
 		}},
 		{"sessions", d.applySessions},

@@ -18,6 +18,7 @@ func (c compiler) pods(tunnels link.Need) Pods {
 			p.Specs = append(p.Specs, containers.Spec{
 				Name: w.Name, Pod: fmt.Sprintf("%s-%d", w.Name, i), Image: w.Image,
 				Command: w.Command, Args: w.Args, Env: w.Env,
+				Restart: containers.Restart(w.Restart), StopTimeout: w.StopTimeout,
 			})
 		}
 	}
