@@ -13,25 +13,36 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// repair clears root when a database of containerd's can not be read: after a
-// torn write containerd would end at every start, and the gateway would be
-// without pods for good. Nothing is lost, because root holds only what is made
-// again from the image archives and the configuration.
+// repair clears root when a database or a folder of containerd's can not be read: after
+// a torn write, or a repair of the file system, containerd would end at every start, or
+// start no pod, and the gateway would be without pods for good. Nothing is lost, because
+// root holds only what is made again from the image archives and the configuration.
 func repair(root string, log *slog.Logger) error {
 	trash := filepath.Join(root, "broken")
-	for _, db := range []string{
-		"io.containerd.metadata.v1.bolt/meta.db",
-		"io.containerd.snapshotter.v1.overlayfs/metadata.db",
+	for _, part := range []struct {
+		name string
+		read func(path string) error
+	}{
+		{"io.containerd.metadata.v1.bolt", readFolder},
+		{"io.containerd.metadata.v1.bolt/meta.db", readDatabase},
+		{"io.containerd.snapshotter.v1.overlayfs", readFolder},
+		{"io.containerd.snapshotter.v1.overlayfs/snapshots", readFolder},
+		{"io.containerd.snapshotter.v1.overlayfs/metadata.db", readDatabase},
+		{"io.containerd.content.v1.content", readFolder},
+		{"io.containerd.content.v1.content/ingest", readFolder},
+		{"io.containerd.content.v1.content/blobs", readFolder},
+		{"io.containerd.content.v1.content/blobs/sha256", readFolder},
+		{"io.containerd.runtime.v2.task", readFolder},
+		{"tmpmounts", readFolder},
 	} {
-		path := filepath.Join(root, db)
-		err := readDatabase(path)
+		err := part.read(filepath.Join(root, part.name))
 		if err == nil {
 			continue
 		}
 		if !isBroken(err) {
 			return err
 		}
-		log.Error("containerd's database is broken: all images and containers are made again", "err", err)
+		log.Error("what containerd keeps is broken: all images and containers are made again", "err", err)
 		if err := discard(root, trash); err != nil {
 			return err
 		}
@@ -68,7 +79,7 @@ func discard(root, trash string) error {
 	return nil
 }
 
-// brokenError is a database whose content makes no sense.
+// brokenError is a database or a folder whose content makes no sense.
 type brokenError struct {
 	path  string
 	cause any
@@ -79,6 +90,14 @@ func (e *brokenError) Error() string { return fmt.Sprintf("read %s: %v", e.path,
 func isBroken(err error) bool {
 	var broken *brokenError
 	return errors.As(err, &broken)
+}
+
+// readFolder lists a folder. One that does not exist is fine.
+func readFolder(path string) error {
+	if _, err := os.ReadDir(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return &brokenError{path, err}
+	}
+	return nil
 }
 
 // readDatabase reads all of a bbolt file. One that does not exist is fine.

@@ -81,6 +81,33 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// A file where containerd has a folder, as a repair of the file system may leave it.
+func TestRepairOfAFolder(t *testing.T) {
+	for _, name := range []string{"io.containerd.content.v1.content/blobs", "io.containerd.snapshotter.v1.overlayfs", "tmpmounts"} {
+		root := t.TempDir()
+		kept := filepath.Join(root, "io.containerd.content.v1.content/ingest")
+		if err := os.MkdirAll(kept, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		log := slog.New(slog.DiscardHandler)
+		if err := repair(root, log); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(kept); err != nil {
+			t.Errorf("nothing is broken: %v", err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := repair(root, log); err != nil {
+			t.Fatal(err)
+		}
+		if entries, err := os.ReadDir(root); err != nil || len(entries) > 0 {
+			t.Errorf("%s is a file: left are %v, %v", name, entries, err)
+		}
+	}
+}
+
 // A database that cannot be read for another reason is left alone.
 func TestRepairLeavesLockedDatabase(t *testing.T) {
 	root := t.TempDir()
