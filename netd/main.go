@@ -43,7 +43,7 @@ func run(args []string) int {
 	case "--version":
 		fmt.Println("netd", version)
 	case "init":
-		err = boot.Init(layout.Netd)
+		err = boot.Init(layout.Netd, nil)
 	case "run":
 		err = runAgent(ctx, rest)
 	case "bgp":

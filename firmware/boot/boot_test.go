@@ -13,23 +13,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestConsoleOf(t *testing.T) {
-	type console struct {
-		TTY  string
-		Baud int
-		OK   bool
+func TestConsolesOf(t *testing.T) {
+	none, one := t.TempDir(), t.TempDir()
+	for _, name := range []string{"fb0", "fbcon"} {
+		if err := os.WriteFile(filepath.Join(one, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for cmdline, want := range map[string]console{
-		"console=ttyS0,115200 quiet":           {"ttyS0", 115200, true},
-		"console=ttyS0,9600n8 quiet\n":         {"ttyS0", 9600, true},
-		"console=tty0 console=ttyAMA0":         {"ttyAMA0", 115200, true},
-		"quiet netconsole=x console_loglevel=": {"", 0, false},
-		"console=":                             {"", 115200, false},
+	onScreen := console{"tty1", 38400, "linux"}
+	for _, c := range []struct {
+		cmdline, graphics string
+		want              []console
+	}{
+		{"console=ttyS0,115200 quiet", one, []console{{"ttyS0", 115200, "vt100"}}},
+		{"console=ttyS0,9600n8 quiet\n", none, []console{{"ttyS0", 9600, "vt100"}}},
+		{"console=tty0 console=ttyAMA0", none, []console{{"ttyAMA0", 115200, "vt100"}}},
+		{"console=tty0 console=ttyAMA0", one, []console{onScreen, {"ttyAMA0", 115200, "vt100"}}},
+		{"quiet netconsole=x console_loglevel= console=", one, nil},
 	} {
-		var got console
-		got.TTY, got.Baud, got.OK = consoleOf(cmdline)
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%q (-want +got):\n%s", cmdline, diff)
+		if diff := cmp.Diff(c.want, consolesOf(c.cmdline, c.graphics), cmp.AllowUnexported(console{})); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", c.cmdline, diff)
 		}
 	}
 }
@@ -123,7 +126,7 @@ func TestLoadModulesNamesWhatIsMissing(t *testing.T) {
 }
 
 func TestInitRefusesToBeAnythingElse(t *testing.T) {
-	if err := Init("/bin/true"); err == nil {
+	if err := Init("/bin/true", nil); err == nil {
 		t.Error("got no error")
 	}
 }

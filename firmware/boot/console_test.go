@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netd/firmware/lab/patience"
+	"netd/netd/layout"
 	"netd/netd/outlet"
 )
 
@@ -62,7 +64,7 @@ func TestStoppedConsole(t *testing.T) {
 	flow(t, tty, unix.TCOOFF)
 	console := os.NewFile(uintptr(tty), "console")
 	t.Cleanup(func() { _ = console.Close() })
-	in := &initProcess{console: outlet.New(console, consoleRoom)}
+	in := &initProcess{console: speech{outlet.New(console, consoleRoom)}}
 	promptly(t, "a hundred words", func() {
 		for i := range 100 {
 			in.say("word %d", i)
@@ -93,5 +95,34 @@ func TestStoppedConsole(t *testing.T) {
 	}
 	if text := strings.ReplaceAll(got.String(), "\r\r\n", "\r\n"); !strings.HasPrefix(text, want.String()) {
 		t.Errorf("the console says\n%s\nwant\n%s", text, want.String())
+	}
+}
+
+// A console that was stopped takes nothing from another one.
+func TestStoppedConsoleBesideAnother(t *testing.T) {
+	_, tty := terminal(t)
+	flow(t, tty, unix.TCOOFF)
+	stopped := os.NewFile(uintptr(tty), "console")
+	t.Cleanup(func() { _ = stopped.Close() })
+	var other output
+	in := &initProcess{console: speech{outlet.New(stopped, consoleRoom), outlet.New(&other, consoleRoom)}}
+	promptly(t, "a word", func() { in.say("word") })
+	in.flush()
+	if got := other.String(); got != "netd init: word\r\n" {
+		t.Errorf("the other one says %q", got)
+	}
+	flow(t, tty, unix.TCOON)
+}
+
+// What a daemon has for the console is said as it is, and once.
+func TestLinesToTheConsole(t *testing.T) {
+	log, err := openLog(filepath.Join(t.TempDir(), "run.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var console output
+	copyLines(strings.NewReader("level=INFO msg=quiet\n"+layout.ToConsole+"netd gw-a: GOOD\nlevel=WARN msg=loud\n"), "run", log, &console)
+	if got, want := console.String(), "netd gw-a: GOOD\r\nrun: level=WARN msg=loud\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

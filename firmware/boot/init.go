@@ -24,28 +24,63 @@ const watchdogDev = "/dev/watchdog"
 const noPassword = "$5$none$*"
 
 // Init is PID 1: it returns only if it is not, and otherwise ends in reboot(2).
-// netd is the program that has the daemons' roles.
-func Init(netd string) error {
+// netd is the program that has the daemons' roles. mountData, if not nil, mounts
+// layout.Data, however long that takes, and says how it goes.
+func Init(netd string, mountData func(say func(format string, args ...any))) error {
 	if os.Getpid() != 1 {
 		return fmt.Errorf("this process is number %d: init is what the kernel starts", os.Getpid())
 	}
-	in := &initProcess{console: outlet.New(os.Stderr, consoleRoom)}
+	in := &initProcess{console: speech{outlet.New(os.Stderr, consoleRoom)}}
 	in.prepare()
-	how := in.supervise(in.services(netd))
+	words, err := os.ReadFile("/proc/cmdline")
+	in.check(err)
+	consoles := consolesOf(string(words), graphics)
+	in.console = in.console.with(consoles)
+	in.dog = openWatchdog(watchdogDev)
+	in.check(in.dog.err)
+	if mountData != nil {
+		in.wait(func() { mountData(in.say) })
+	}
+	in.furnish()
+	how := in.supervise(in.services(netd, consoles))
 	in.shutDown(how)
 	select {} // reboot(2) does not return
 }
 
 // initProcess says what it does on a console that may take no octet: a serial line that
 // XOFF has stopped keeps neither the watchdog from being fed nor a daemon from its start.
-type initProcess struct{ console *outlet.Outlet }
+type initProcess struct {
+	console speech
+	dog     *watchdog
+}
 
-const (
-	// consoleRoom is what is kept for such a console, in octets.
-	consoleRoom = 64 << 10
-	// flushTimeout is how long the way down waits for it.
-	flushTimeout = time.Second
-)
+// waitLimit is how long the watchdog is fed while a disk is waited for: one that does not
+// answer then is the reset's business.
+const waitLimit = time.Hour
+
+// wait feeds the watchdog while f takes its time.
+func (in *initProcess) wait(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	feed := time.NewTicker(watchdogFeed)
+	defer feed.Stop()
+	for start := time.Now(); ; {
+		select {
+		case <-done:
+			return
+		case <-feed.C:
+			if time.Since(start) < waitLimit {
+				in.dog.feed()
+			}
+		}
+	}
+}
+
+// flushTimeout is how long the way down waits for such a console.
+const flushTimeout = time.Second
 
 func (in *initProcess) say(format string, args ...any) {
 	fmt.Fprintf(in.console, "netd init: "+format+"\r\n", args...)
@@ -65,10 +100,10 @@ func (in *initProcess) check(err error) {
 func (in *initProcess) flush() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	in.console.Flush(ctx)
+	in.console.flush(ctx)
 }
 
-// prepare is everything before the first daemon.
+// prepare is everything before the data partition.
 func (in *initProcess) prepare() {
 	const safe = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	for _, m := range []Mount{
@@ -92,8 +127,13 @@ func (in *initProcess) prepare() {
 	in.check(LoadModules(layout.ModuleList))
 	tracked, err := conntrack()
 	in.check(errors.Join(err, set("/proc/sys", tracked)))
-	in.check(setClock(layout.Manifest, layout.Clock))
 	in.check(os.MkdirAll(layout.LogDir, 0o755))
+}
+
+// furnish is what is left before the first daemon.
+func (in *initProcess) furnish() {
+	folders{in.say, layout.DataRepaired}.clear(layout.DataDir, layout.ContainerdRoot)
+	in.check(setClock(layout.Manifest, layout.Clock))
 	// Nobody can log in until netd run has read the configuration.
 	in.check(writeUnlessThere(layout.RunDir+"/shadow", "root:"+noPassword+":1::::::\n", 0o600))
 	in.check(writeUnlessThere(layout.RunDir+"/hostname", "netd\n", 0o644))
@@ -134,42 +174,24 @@ func LinkUp(name string) error {
 	return nil
 }
 
-// services are the daemons, in the order of their start, and the console.
-func (in *initProcess) services(netd string) []Service {
+// services are the daemons, in the order of their start, and the logins.
+func (in *initProcess) services(netd string, consoles []console) []Service {
 	s := []Service{
 		{Name: "containerd", Argv: []string{netd, "containerd"}},
 		// SIGINT: peers are told that we leave, instead of waiting for us to come back.
 		{Name: "run", Argv: []string{netd, "run", "--appliance"}, Goodbye: syscall.SIGINT},
 	}
-	words, err := os.ReadFile("/proc/cmdline")
-	in.check(err)
-	if tty, baud, ok := consoleOf(string(words)); ok {
-		s = append(s, Service{
-			Name: "console", Argv: []string{"/usr/bin/getty", "-L", strconv.Itoa(baud), tty, "vt100"}, Terminal: true,
-		})
-	} else {
+	if len(consoles) == 0 {
 		in.say("the kernel's command line has no console=: there is no login")
 	}
-	return s
-}
-
-// consoleOf finds the last console=TTY[,BAUD…] on the kernel's command line,
-// which is the one that /dev/console stands for.
-func consoleOf(cmdline string) (tty string, baud int, ok bool) {
-	for _, word := range strings.Fields(cmdline) {
-		value, isConsole := strings.CutPrefix(word, "console=")
-		if !isConsole {
-			continue
-		}
-		name, options, _ := strings.Cut(value, ",")
-		digits := strings.IndexFunc(options+"n", func(r rune) bool { return r < '0' || r > '9' })
-		rate, err := strconv.Atoi(options[:digits])
-		if err != nil {
-			rate = 115200
-		}
-		tty, baud, ok = name, rate, name != ""
+	for _, c := range consoles {
+		s = append(s, Service{
+			Name: "login on " + c.tty, Argv: []string{"/usr/bin/getty", "-L", strconv.Itoa(c.baud), c.tty, c.kind},
+			// Its first screen says what the agent has found, and nobody can log in before.
+			Terminal: true, After: layout.Issue,
+		})
 	}
-	return tty, baud, ok
+	return s
 }
 
 // supervise runs the services until someone wants the box down, and returns
@@ -182,8 +204,6 @@ func (in *initProcess) supervise(services []Service) int {
 	// What busybox' reboot, poweroff and halt send to PID 1, and a power supply.
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGPWR)
-	dog := openWatchdog(watchdogDev)
-	in.check(dog.err)
 	s := NewSupervisor(services, layout.LogDir, []string{"PATH=/usr/bin", "HOME=/root", "TERM=vt100"}, in.console)
 	button := powerButtons("/dev/input")
 	feed := time.NewTicker(watchdogFeed)
@@ -191,14 +211,14 @@ func (in *initProcess) supervise(services []Service) int {
 	for {
 		select {
 		case <-feed.C:
-			dog.feed()
+			in.dog.feed()
 		case <-save.C:
 			in.check(saveClock(layout.Clock))
 		case <-button:
 			in.say("power button")
-			return in.stop(s, dog, unix.LINUX_REBOOT_CMD_POWER_OFF)
+			return in.stop(s, unix.LINUX_REBOOT_CMD_POWER_OFF)
 		case sig := <-signals:
-			return in.stop(s, dog, rebootCommand(sig))
+			return in.stop(s, rebootCommand(sig))
 		case <-s.Wake():
 			s.Step()
 		}
@@ -215,13 +235,13 @@ func rebootCommand(sig os.Signal) int {
 	return unix.LINUX_REBOOT_CMD_RESTART
 }
 
-func (in *initProcess) stop(s *Supervisor, dog *watchdog, how int) int {
+func (in *initProcess) stop(s *Supervisor, how int) int {
 	in.say("going down")
 	in.check(saveClock(layout.Clock))
-	s.Stop(dog.feed)
-	s.KillAll(dog.feed)
+	s.Stop(in.dog.feed)
+	s.KillAll(in.dog.feed)
 	if how != unix.LINUX_REBOOT_CMD_RESTART {
-		dog.disarm()
+		in.dog.disarm()
 	}
 	return how
 }

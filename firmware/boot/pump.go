@@ -2,19 +2,22 @@ package boot
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"netd/netd/layout"
 )
 
 // logSize is when a log becomes NAME.log.1 and the next one begins.
 const logSize = 1 << 20
 
-// pump carries a service's output, line by line, to its log, and warnings and
-// errors to the console too. It outlives the service's restarts.
+// pump carries a service's output, line by line, to its log, and warnings, errors and
+// what begins with layout.ToConsole to the console too. It outlives the service's restarts.
 type pump struct {
 	in *os.File // the end that the service writes to
 }
@@ -48,7 +51,9 @@ func copyLines(r io.Reader, name string, log *rotated, console io.Writer) {
 			if writeErr := log.write(line); writeErr != nil {
 				fmt.Fprintf(console, "netd init: log of %s: %v\r\n", name, writeErr)
 			}
-			if isLoud.Match(line) {
+			if words, ok := bytes.CutPrefix(line, []byte(layout.ToConsole)); ok {
+				fmt.Fprintf(console, "%s\r\n", trimEnd(words))
+			} else if isLoud.Match(line) {
 				fmt.Fprintf(console, "%s: %s\r\n", name, trimEnd(line))
 			}
 		}

@@ -24,6 +24,9 @@ type Service struct {
 	// Terminal is for a program that opens its own terminal: it gets the
 	// console, not a log, and its end is nothing to talk about.
 	Terminal bool
+	// After is a file that has to be there before its first start, unless startAfter has
+	// passed or a service has failed, which is to be looked at.
+	After string
 	// Goodbye ends it when the box goes down, SIGTERM if 0.
 	Goodbye syscall.Signal
 }
@@ -34,6 +37,9 @@ const (
 	firstBackOff = 250 * time.Millisecond
 	lastBackOff  = 30 * time.Second
 	steadyAfter  = 10 * time.Second
+	// startAfter bounds the wait for a service's After, which is looked at each lookEvery.
+	startAfter = 2 * time.Minute
+	lookEvery  = 100 * time.Millisecond
 	// stopTimeout is between Goodbye and SIGKILL.
 	stopTimeout = 10 * time.Second
 	// killTimeout is what everything else gets, pods' processes above all.
@@ -49,6 +55,7 @@ type Supervisor struct {
 	logDir   string
 	env      []string
 	console  io.Writer
+	begun    time.Time
 	wake     wake.Signal
 	children chan os.Signal
 }
@@ -72,7 +79,7 @@ func newService(s Service) *service {
 // for its reader.
 func NewSupervisor(services []Service, logDir string, env []string, console io.Writer) *Supervisor {
 	s := &Supervisor{
-		logDir: logDir, env: env, console: console,
+		logDir: logDir, env: env, console: console, begun: time.Now(),
 		wake: wake.New(), children: make(chan os.Signal, 1),
 	}
 	for _, d := range services {
@@ -103,12 +110,26 @@ func (s *Supervisor) Step() {
 		if sv.pid != 0 || now.Before(sv.due) {
 			continue
 		}
+		if s.tooEarly(sv) {
+			s.wakeAt(now.Add(lookEvery))
+			continue
+		}
 		if err := s.start(sv); err != nil {
 			sv.ended(now)
 			s.say("%v; again in %v", err, sv.pause)
 			s.wakeAt(sv.due)
 		}
 	}
+}
+
+// tooEarly says that a service waits for its file.
+func (s *Supervisor) tooEarly(sv *service) bool {
+	failed := slices.ContainsFunc(s.services, func(o *service) bool { return o.pause > 0 })
+	if sv.After == "" || failed || time.Since(s.begun) > startAfter {
+		return false
+	}
+	_, err := os.Lstat(sv.After)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 func (s *Supervisor) wakeAt(t time.Time) { time.AfterFunc(time.Until(t), s.wake.Send) }

@@ -116,6 +116,24 @@ func TestKilledServiceIsStartedAgain(t *testing.T) {
 	}
 }
 
+// A service that waits for a file is started when it comes, or when something has failed.
+func TestServiceAfterAFile(t *testing.T) {
+	r := newRig(t, [2]string{"maker", "until test -e go; do sleep 0.05; done; touch file; exec sleep 1000"}, [2]string{"late", "ls file >found; exec sleep 1000"})
+	r.services[1].After = filepath.Join(r.dir, "file")
+	r.until("the first one", func() bool { return r.services[0].pid != 0 })
+	if r.services[1].pid != 0 {
+		t.Error("started without its file")
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the other one", func() bool { return r.read("found") == "file\n" })
+
+	r = newRig(t, [2]string{"broken", "exit 1"}, [2]string{"late", "echo x >found; exec sleep 1000"})
+	r.services[1].After = filepath.Join(r.dir, "file")
+	r.until("one that waits while another fails", func() bool { return r.read("found") != "" })
+}
+
 // A program that can not be started is tried again, and the others run.
 func TestMissingProgramKeepsNobodyElse(t *testing.T) {
 	r := newRig(t, [2]string{"good", "echo x >>runs; exec sleep 1000"})

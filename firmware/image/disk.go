@@ -21,7 +21,8 @@ const (
 	stateSize = 1 * mib
 	bootSize  = 64 * mib
 	rootSize  = 256 * mib
-	dataSize  = 128 * mib
+	// More than 128 MiB: from there on ext4 has a second superblock, to repair the first by.
+	dataSize = 136 * mib
 	// alignment of partitions: that of flash memory's erase blocks.
 	alignment = 1 * mib
 )

@@ -20,6 +20,7 @@ import (
 	"netd/firmware/kmod"
 	"netd/firmware/uki"
 	"netd/netd/config"
+	"netd/netd/layout"
 )
 
 // Options say what to build.
@@ -40,6 +41,9 @@ type Options struct {
 	Output string
 	// Cache keeps Debian's packages.
 	Cache string
+	// Password, if not nil, is told the one that was made up for root, as the
+	// configuration has none. The image has its hash.
+	Password func(password string)
 	// Say is told each step.
 	Say func(format string, args ...any)
 }
@@ -54,6 +58,7 @@ type job struct {
 	manifest Manifest
 	result   []Part
 	seed     []byte // SHA-256 of all that went in
+	noLogin  bool   // some box has no password in its configuration
 }
 
 // Build makes the image and returns the sizes of its parts.
@@ -106,6 +111,7 @@ func (j *job) check() error {
 		}
 		j.warn(warnings)
 		workloads = c.Workloads
+		j.noLogin = c.Management.ConsolePassword == ""
 	} else {
 		devices, err := config.ParseAll(j.o.Config, data)
 		if err != nil {
@@ -114,6 +120,7 @@ func (j *job) check() error {
 		for _, d := range devices {
 			j.warn(d.Warnings)
 			workloads = append(workloads, d.Config.Workloads...)
+			j.noLogin = j.noLogin || d.Config.Management.ConsolePassword == ""
 		}
 	}
 	errs := j.checkArchives(workloads)
@@ -194,7 +201,7 @@ func (j *job) buildRoot(ctx context.Context) error {
 	if err := squashfs(ctx, t, j.file("root"), j.o.Time, "-comp", "zstd", "-Xcompression-level", "9", "-b", "256K"); err != nil {
 		return err
 	}
-	return j.note("root.squashfs", j.file("root"))
+	return j.note(layout.RootPart, j.file("root"))
 }
 
 func (j *job) buildKernel(ctx context.Context) error {
@@ -235,7 +242,11 @@ func (j *job) buildKernel(ctx context.Context) error {
 // by the partition that they were started from.
 func (j *job) cmdline() string {
 	b := j.o.Board
-	words := []string{fmt.Sprintf("console=%s,%d", b.Console, b.Baud), "quiet", "loglevel=4", "panic=2", "netd.board=" + b.Name}
+	var words []string
+	if b.Screen {
+		words = append(words, "console=tty0") // The last one is /dev/console.
+	}
+	words = append(words, fmt.Sprintf("console=%s,%d", b.Console, b.Baud), "quiet", "loglevel=4", "panic=2", "netd.board="+b.Name)
 	if j.o.Device != "" {
 		words = append(words, "netd.name="+j.o.Device)
 	}
@@ -260,6 +271,13 @@ func (j *job) buildBoot(ctx context.Context) error {
 	t.copy("netd.efi", j.file("netd.efi"), 0o644)
 	t.copy("netd.toml", j.o.Config, 0o644)
 	t.text("manifest.json", string(text))
+	if j.noLogin {
+		hash, err := j.makePassword(ctx)
+		if err != nil {
+			return err
+		}
+		t.secret(filepath.Base(layout.ConsolePassword), hash)
+	}
 	// GRUB reads this one, and unpacks slower than a disk reads.
 	if err := squashfs(ctx, t, j.file("boot"), j.o.Time, "-comp", "gzip", "-noD", "-noF"); err != nil {
 		return err
@@ -274,7 +292,7 @@ func (j *job) buildDisk(ctx context.Context) error {
 			{"env", envBlock("good=a", "try=", "left=0")},
 			{"env.bak", envBlock("good=a")},
 		}),
-		ext4(ctx, j.file("data"), dataSize, "data", identity(j.seed, "data file system"), j.o.Time))
+		emptyData(ctx, j.file("data"), dataSize, identity(j.seed, "data file system"), j.o.Time))
 	if err != nil {
 		return err
 	}

@@ -170,7 +170,7 @@ func checkDisk(t *testing.T, image string) {
 	}
 	want := []string{
 		"2048 69632 esp", "71680 2048 state", "73728 131072 boot-a", "204800 131072 boot-b",
-		"335872 524288 root-a", "860160 524288 root-b", "1384448 262144 data",
+		"335872 524288 root-a", "860160 524288 root-b", "1384448 278528 data",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("partitions (-want +got)\n%s", diff)
@@ -215,6 +215,9 @@ func checkBoot(t *testing.T, file string, o Options) {
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("the manifest's parts (-want +got)\n%s", diff)
 	}
+	if names := tool(t, "unsquashfs", "-ll", file); strings.Contains(names, "console-password") {
+		t.Errorf("a password was made, and the configuration has one:\n%s", names)
+	}
 	for i, name := range []string{"netd.toml", "netd.efi"} {
 		out := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(out, []byte(tool(t, "unsquashfs", "-cat", file, name)), 0o644); err != nil {
@@ -241,13 +244,13 @@ func checkRoot(t *testing.T, file string, o Options) {
 	wants := []string{
 		`^drwxr-xr-x 0/0 +\d+ 2026-01-01 00:00 squashfs-root$`, `^drwxrwxrwt .* squashfs-root/tmp$`,
 		root + "/sbin -> usr/bin$", root + "/lib -> usr/lib$", root + "/usr/sbin -> bin$",
-		root + "/etc/shadow -> /run/netd/shadow$", root + "/etc/iproute2/rt_protos.d/netd.conf$", root + "/etc/iproute2/rt_protos$",
+		root + "/etc/shadow -> /run/netd/shadow$", root + "/etc/issue -> /run/netd/issue$", root + "/etc/iproute2/rt_protos.d/netd.conf$", root + "/etc/iproute2/rt_protos$",
 		root + "/etc/services$", root + "/etc/os-release$", root + "/etc/resolv.conf -> /run/netd/resolv.conf$",
 		root + "/usr/bin/sh -> busybox$", root + "/usr/bin/modprobe -> busybox$", root + "/usr/bin/login -> busybox$",
 		root + "/usr/lib/netd/board.toml$", root + "/usr/lib/netd/images/web.tar$", root + "/usr/lib/modules/.*/modules.dep$",
 		root + "/" + a.libDir + "/libc.so.6$", root + "/usr/lib/modules/.*/wireguard.ko$",
 	}
-	for _, name := range strings.Fields("netd runc containerd-shim-runc-v2 ip ss tc bridge ping traceroute tcpdump nft ethtool conntrack busybox") {
+	for _, name := range strings.Fields("netd runc containerd-shim-runc-v2 ip ss tc bridge ping traceroute tcpdump nft ethtool conntrack busybox e2fsck mke2fs") {
 		wants = append(wants, `^-rwxr-xr-x 0/0 .* squashfs-root/usr/bin/`+name+`$`)
 	}
 	contains(t, "root slot", list, wants...)

@@ -30,7 +30,11 @@ func archOf(name string) arch {
 // programs are the tools for a person on the console: where they are on the
 // gateway, and where their package has them.
 func programs() map[string]string {
-	m := map[string]string{"usr/bin/traceroute": "usr/bin/traceroute.db"}
+	m := map[string]string{
+		"usr/bin/traceroute": "usr/bin/traceroute.db",
+		// Stage 1 checks the data partition with them, and at worst makes it anew.
+		"usr/bin/e2fsck": "usr/bin/e2fsck", "usr/bin/mke2fs": "usr/bin/mke2fs",
+	}
 	for _, name := range []string{
 		"bridge", "ip", "ss", "tc", "nstat", "ping", "tracepath", "tcpdump", "nft", "ethtool", "conntrack", "pgrep", "pkill", "busybox",
 	} {
@@ -49,6 +53,7 @@ func toolPackages() []string {
 		"iputils-ping", "iputils-tracepath", "libidn2-0", "libunistring2", "traceroute",
 		"tcpdump", "libpcap0.8", "libdbus-1-3", "libsystemd0", "libgcrypt20", "libgpg-error0", "liblz4-1", "liblzma5", "libzstd1",
 		"nftables", "libnftables1", "libnftnl11", "libxtables12", "libjansson4", "libgmp10", "libedit2", "libbsd0", "libmd0", "libtinfo6",
+		"e2fsprogs", "libext2fs2", "libblkid1", "libuuid1",
 		"procps", "libproc2-0", "ethtool", "conntrack", "libnetfilter-conntrack3", "libnfnetlink0",
 	}
 }

@@ -23,7 +23,7 @@ func (j *job) rootTree() (tree, error) {
 	t := tree{}
 	for name, target := range map[string]string{
 		"bin": "usr/bin", "sbin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "usr/sbin": "bin",
-		"etc/shadow": layout.RunDir + "/shadow", "etc/resolv.conf": layout.RunDir + "/resolv.conf", "etc/hostname": layout.RunDir + "/hostname",
+		"etc/shadow": layout.RunDir + "/shadow", "etc/resolv.conf": layout.RunDir + "/resolv.conf", "etc/hostname": layout.RunDir + "/hostname", "etc/issue": layout.Issue,
 		"etc/mtab": "/proc/self/mounts", "var/run": "/run", "var/tmp": "/tmp", "usr/lib/os-release": "../../etc/os-release",
 	} {
 		t.link(name, target)
@@ -149,6 +149,10 @@ func (j *job) initramfs() (tree, error) {
 		fmt.Fprintf(&order, "/%s\n", to)
 	}
 	t.text("modules/order", order.String())
+	// The root that belongs to this kernel: where the firmware does not say which slot it
+	// has started, stage 1 looks for the slot that names the same one.
+	i := slices.IndexFunc(j.manifest.Parts, func(p Part) bool { return p.Name == layout.RootPart })
+	t.text("release", j.manifest.Parts[i].SHA256+"\n")
 	return t, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"netd/firmware/ext4"
 	"netd/firmware/gpt"
 )
 
@@ -20,7 +21,7 @@ import (
 func checkTools() error {
 	var missing []string
 	for tool, pkg := range map[string]string{
-		"mksquashfs": "squashfs-tools", "mkfs.vfat": "dosfstools", "mcopy": "mtools", "mke2fs": "e2fsprogs", "zstd": "zstd",
+		"mksquashfs": "squashfs-tools", "mkfs.vfat": "dosfstools", "mcopy": "mtools", "mke2fs": "e2fsprogs", "zstd": "zstd", "openssl": "openssl",
 	} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, fmt.Sprintf("%s (Debian package %s)", tool, pkg))
@@ -112,22 +113,18 @@ type fatFile struct {
 	data []byte
 }
 
-// ext4 writes an empty file system that can grow to 1 TiB while it is mounted.
-func ext4(ctx context.Context, out string, size int64, label string, id gpt.UUID, when time.Time) error {
+// emptyData writes the data partition's file system.
+func emptyData(ctx context.Context, out string, size int64, id gpt.UUID, when time.Time) error {
 	if err := blank(out, size); err != nil {
 		return err
 	}
-	// The machine's own defaults must not show.
 	conf := out + ".conf"
-	if err := os.WriteFile(conf, []byte("[fs_types]\n\text4 = {\nfeatures = has_journal\n}\n"), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte(ext4.Config), 0o644); err != nil {
 		return err
 	}
 	env := []string{"E2FSPROGS_FAKE_TIME=" + strconv.FormatInt(when.Unix(), 10), "MKE2FS_CONFIG=" + conf}
-	err := run(ctx, env, nil, "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-i", "16384", "-I", "256", "-m", "1", "-J", "size=8",
-		"-O", "has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum",
-		"-E", fmt.Sprintf("resize=%d,hash_seed=%s,root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard", 1<<40/4096, id),
-		"-U", id.String(), "-L", label, out)
-	if err != nil {
+	args := ext4.MakeArgs("data", size, "hash_seed="+id.String(), "lazy_itable_init=0", "lazy_journal_init=0")
+	if err := run(ctx, env, nil, "mke2fs", append(args, "-U", id.String(), out)...); err != nil {
 		return fmt.Errorf("make %s: %w", filepath.Base(out), err)
 	}
 	return nil

@@ -33,6 +33,9 @@ func (t tree) link(name, target string) { t[name] = node{mode: fs.ModeSymlink | 
 
 func (t tree) text(name string, text string) { t[name] = node{mode: 0o644, text: []byte(text)} }
 
+// secret is a text for root alone.
+func (t tree) secret(name string, text string) { t[name] = node{mode: 0o600, text: []byte(text)} }
+
 func (t tree) copy(name, source string, mode fs.FileMode) { t[name] = node{mode: mode, source: source} }
 
 // paths returns all names in order, with the folders that they imply.

@@ -76,6 +76,8 @@ func run(ctx context.Context, args []string) error {
 	for name, path := range map[string]*string{"netd": &o.Netd, "containerd-shim-runc-v2": &o.Shim, "runc": &o.Runc, "stage1": &o.Stage1} {
 		fallback(path, filepath.Join(*bin, name))
 	}
+	password := ""
+	o.Password = func(made string) { password = made }
 	start := time.Now()
 	o.Say("image for board %s, device %q, from %s", o.Board.Name, o.Device, o.Config)
 	parts, err := image.Build(ctx, o)
@@ -87,6 +89,9 @@ func run(ctx context.Context, args []string) error {
 		o.Say("%12d  %s", p.Size, p.Name)
 	}
 	o.Say("\n%s, in %.1f s", o.Output, time.Since(start).Seconds())
+	if password != "" {
+		o.Say("\nlog in as root with the password %s, which was made for this image and is shown this once\n(the configuration has no console-password)", password)
+	}
 	return writeSizes(*sizes, parts)
 }
 

@@ -24,9 +24,12 @@ type Board struct {
 	Arch string `toml:"arch"`
 	// Console is the serial console's device without /dev/, e.g. ttyS0, and
 	// Baud its rate (default 115200).
-	Console string      `toml:"console"`
-	Baud    int         `toml:"baud"`
-	Kernel  BoardKernel `toml:"kernel"`
+	Console string `toml:"console"`
+	Baud    int    `toml:"baud"`
+	// Screen: the box has a connector for one, which shows what the serial console does,
+	// and takes a login too, if something is plugged in.
+	Screen bool        `toml:"screen"`
+	Kernel BoardKernel `toml:"kernel"`
 	// Ports are the box's Ethernet ports, in the order of their labels.
 	Ports []Port `toml:"port"`
 	// QEMU is nil if the board can not be emulated.

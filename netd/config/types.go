@@ -151,10 +151,14 @@ type DNS struct {
 	Servers []netip.Addr
 }
 
+// NoLogin in the place of a password's hash.
+const NoLogin = "none"
+
 // Management is how a person reaches the box.
 type Management struct {
 	// ConsolePassword is root's crypt(5) hash ($5$, $6$ or $y$) for the login on
-	// the serial console; empty means that nobody can log in there.
+	// the console. It is NoLogin if nobody is to log in there, and empty where the
+	// password is the one that the image was made with, if any.
 	ConsolePassword string
 	// Metrics is where Prometheus may read the metrics over TCP, without TLS or a
 	// password; invalid means nowhere but on the agent's socket.

@@ -316,8 +316,10 @@ func passwordHash() want[string] {
 			switch {
 			case ok && re.MatchString(s):
 				return s, nil
+			case ok && s == NoLogin:
+				return s, nil
 			case ok && s == "":
-				return "", &wrong{why: "leave the key out if nobody is to log in"}
+				return "", &wrong{why: `"none" says that nobody is to log in`}
 			case ok && strings.HasPrefix(s, "$1$"), ok && strings.HasPrefix(s, "$2"):
 				return "", &wrong{why: "a method that is not accepted"}
 			case ok && !strings.HasPrefix(s, "$"):

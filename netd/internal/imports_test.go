@@ -53,7 +53,7 @@ func ranks() map[string]int {
 		"containers/archive": -1, "containers/runc": -1,
 		"containers": 0, "containers/debroot": 0, "containers/mkarchive": 0,
 
-		"firmware/debian": -1, "firmware/gpt": -1, "firmware/kmod": -1, "firmware/uki": -1,
+		"firmware/debian": -1, "firmware/gpt": -1, "firmware/ext4": -1, "firmware/kmod": -1, "firmware/uki": -1,
 		"firmware/bench/feed": -1, "firmware/bench/report": -1,
 		"firmware/boot": 0, "firmware/flash": 0,
 		"firmware/boot/stage1": 1, "firmware/image": 1, "firmware/qemutest": 1, "firmware/qemutest/vmrun": 1, "firmware/bench/guest": 1,

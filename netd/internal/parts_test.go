@@ -30,7 +30,7 @@ func daemonFiles() map[string]file {
 		"loop.go":    {[]string{"rtnl", "watchdog", "netd/wake"}, "it has events and jobs, and does not know what they are about", ""},
 		"tasks.go":   {nil, "it has goroutines, whatever they do", ""},
 		"watch.go":   {[]string{"rtnl", "netd/layout", "netd/retry"}, "it passes rtnetlink's events on, and answers none", ""},
-		"box.go":     {[]string{"intent"}, "it writes what a box as a whole is called", ""},
+		"box.go":     {[]string{"intent", "netd/layout"}, "it writes what a box as a whole is called", ""},
 
 		"settings.go": {[]string{"netd/config", "intent", "netd/wake"}, "it has the configuration and the orders, and leaves to intent what they mean", "settings"},
 		"uplinks.go":  {[]string{"intent", "link", "pod", "radv", "rtnl", "netd/layout"}, "it has links, and nothing that is spoken over them", "uplinks"},
@@ -45,7 +45,7 @@ func daemonFiles() map[string]file {
 		"judge.go":    {[]string{"bfd"}, "it is pure, and without a clock", "judge"},
 		"routes.go":   {[]string{"api", "intent", "link", "rib", "route", "rtnl", "netd/layout"}, "it has the plan, whoever told the paths", "routes"},
 		"exporter.go": {[]string{"api", "metrics", "route"}, "it counts and tells, and asks nobody", "exporter"},
-		"health.go":   {nil, "it has what went wrong, wherever that was", "health"},
+		"health.go":   {[]string{"netd/layout"}, "it has what went wrong, wherever that was", "health"},
 		"board.go":    {[]string{"api", "bgp", "pod", "route"}, "it has the view, made of what the packages know", "board"},
 
 		"daemon.go": {
@@ -59,6 +59,7 @@ func daemonFiles() map[string]file {
 		"gateway.go": {[]string{"containers", "api", "metrics", "pod", "route", "rtnl"}, "it answers the API", ""},
 		"show.go":    {[]string{"api", "bgp", "intent", "pod", "route", "rtnl"}, "it puts into the API's words what the packages know", ""},
 		"view.go":    {[]string{"api"}, "it puts into the API's words what the parts have", ""},
+		"screen.go":  {[]string{"api", "netd/layout"}, "it shows what the board does, to who has not logged in", ""},
 		"doc.go":     {nil, "it is for readers", ""},
 	}
 }

@@ -30,7 +30,11 @@ const (
 	Slot             = RunDir + "/slot" // where the running boot slot is mounted
 	FactoryFile      = Slot + "/netd.toml"
 	Manifest         = Slot + "/manifest.json"
-	DataFailed       = RunDir + "/data-failed" // why Data does not survive a restart this time
+	RootPart         = "root.squashfs"            // in the manifest: the root slot's content, whose checksum names the release
+	DataFailed       = RunDir + "/data-failed"    // why Data does not survive a restart this time
+	DataRepaired     = RunDir + "/data-repaired"  // what of Data was damaged at this start, and what became of it
+	Issue            = RunDir + "/issue"          // what getty shows before a login: the agent's words
+	ConsolePassword  = Slot + "/console-password" // root's hash that the image was made with, for a configuration without one
 	LogDir           = RunDir + "/log"
 	FilesDir         = RunDir + "/files" // what pods find in /etc
 	SocketName       = "netd.sock"       // in RunDir, or where an agent has its own
@@ -56,6 +60,9 @@ const (
 	// Table of nftables, of family inet.
 	Table = "netd"
 )
+
+// ToConsole begins a line of a daemon's output of which the rest is for the consoles, as it is.
+const ToConsole = "netd console: "
 
 // Ports, UDP but for BGP's.
 const (

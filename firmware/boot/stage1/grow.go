@@ -1,15 +1,13 @@
 package main
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
-	"netd/firmware/boot"
+	"netd/firmware/ext4"
 	"netd/firmware/gpt"
 )
 
@@ -21,25 +19,6 @@ import (
 
 // alignment of a partition's end, in sectors: 1 MiB.
 const alignment = 2048
-
-// mountGrown lengthens an ext4 partition to the disk's end and mounts it. If it
-// can not be lengthened, it is mounted as it is.
-func (d *disk) mountGrown(label, target string) error {
-	if err := d.growPartition(label); err != nil {
-		say("lengthen partition %s: %v", label, err)
-	}
-	device, err := d.device(label)
-	if err != nil {
-		return err
-	}
-	if err := (boot.Mount{Source: device, Target: target, Type: "ext4", Flags: unix.MS_NOATIME}).Do(); err != nil {
-		return err
-	}
-	if err := growFileSystem(device, target); err != nil {
-		say("lengthen the file system on %s: %v", device, err)
-	}
-	return nil
-}
 
 // growPartition moves a partition's end to the end of the disk, in the table and
 // in the kernel.
@@ -113,17 +92,13 @@ func growFileSystem(device, mountPoint string) error {
 	if err != nil {
 		return fmt.Errorf("size of %s: %w", device, err)
 	}
-	super := make([]byte, 1024)
-	if _, err := f.ReadAt(super, 1024); err != nil {
-		return fmt.Errorf("read the superblock: %w", err)
-	}
-	blocks, blockSize, err := ext4Size(super)
+	super, err := readSuper(f)
 	if err != nil {
 		return err
 	}
 	// Less than 1 MiB more is not worth a resize at each start.
-	want := uint64(size) / blockSize
-	if want < blocks+(1<<20)/blockSize {
+	want := uint64(size) / super.BlockSize
+	if want < super.Blocks+(1<<20)/super.BlockSize {
 		return nil
 	}
 	dir, err := os.Open(mountPoint)
@@ -133,24 +108,15 @@ func growFileSystem(device, mountPoint string) error {
 	defer dir.Close()
 	const ext4IocResizeFS = 0x40086610 // _IOW('f', 16, __u64)
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), ext4IocResizeFS, uintptr(unsafe.Pointer(&want))); errno != 0 {
-		return fmt.Errorf("from %d to %d blocks: %w", blocks, want, errno)
+		return fmt.Errorf("from %d to %d blocks: %w", super.Blocks, want, errno)
 	}
 	return nil
 }
 
-// ext4Size reads the length of a file system, in blocks, from its superblock.
-func ext4Size(super []byte) (blocks, blockSize uint64, err error) {
-	if binary.LittleEndian.Uint16(super[0x38:]) != 0xef53 {
-		return 0, 0, errors.New("superblock has no ext4 magic")
+func readSuper(f *os.File) (ext4.Super, error) {
+	b := make([]byte, ext4.SuperSize)
+	if _, err := f.ReadAt(b, ext4.SuperOffset); err != nil {
+		return ext4.Super{}, fmt.Errorf("read the superblock: %w", err)
 	}
-	shift := binary.LittleEndian.Uint32(super[0x18:])
-	if shift > 6 {
-		return 0, 0, fmt.Errorf("superblock says blocks of 2^%d KiB", shift)
-	}
-	blocks = uint64(binary.LittleEndian.Uint32(super[0x4:]))
-	const incompat64bit = 0x80
-	if binary.LittleEndian.Uint32(super[0x60:])&incompat64bit != 0 {
-		blocks |= uint64(binary.LittleEndian.Uint32(super[0x150:])) << 32
-	}
-	return blocks, 1024 << shift, nil
+	return ext4.Parse(b)
 }

@@ -46,14 +46,27 @@ func main() {
 const sayTimeout = 300 * time.Millisecond
 
 func say(format string, args ...any) {
-	said := make(chan struct{})
+	line := fmt.Sprintf("netd stage1: "+format+"\n", args...)
+	said := make(chan struct{}, 2)
 	go func() {
-		defer close(said)
-		fmt.Fprintf(os.Stderr, "netd stage1: "+format+"\n", args...)
+		fmt.Fprint(os.Stderr, line)
+		said <- struct{}{}
 	}()
-	select {
-	case <-said:
-	case <-time.After(sayTimeout):
+	go func() {
+		words, err := os.ReadFile("/proc/cmdline")
+		if screen := boot.Screen(string(words)); err == nil && screen != nil {
+			fmt.Fprint(screen, line)
+			_ = screen.Close() // Nobody could be told.
+		}
+		said <- struct{}{}
+	}()
+	late := time.After(sayTimeout)
+	for range cap(said) {
+		select {
+		case <-said:
+		case <-late:
+			return
+		}
 	}
 }
 
@@ -90,11 +103,13 @@ func run() error {
 		say("%v", err)
 	}
 	s.done("modules")
-	id, err := bootPartition("/sys/firmware/efi/efivars")
+	id, unknown := bootPartition("/sys/firmware/efi/efivars")
+	release, err := os.ReadFile("/release")
 	if err != nil {
-		return err
+		say("%v", err) // It is asked for only if the firmware does not say the slot.
 	}
-	d, err := findDisk(id)
+	f := finder{block: "/sys/block", dev: "/dev", release: strings.TrimSpace(string(release)), releaseOf: releaseOf, say: say}
+	d, err := f.find(id, unknown)
 	if err != nil {
 		return err
 	}
@@ -103,9 +118,13 @@ func run() error {
 		return err
 	}
 	s.done("root and boot slot")
-	mountData(d)
-	s.done("data")
-	return handOver()
+	if err := enter(newRoot); err != nil {
+		return err
+	}
+	return boot.Init(layout.Netd, func(say func(string, ...any)) {
+		mountData(d, say)
+		s.done("data")
+	})
 }
 
 func mountSlot(d *disk) error {
@@ -121,29 +140,10 @@ func mountSlot(d *disk) error {
 	return nil
 }
 
-// mountData never fails and never makes a file system: the gateway comes up
-// with a /data in memory rather than not at all, and what is on the partition
-// stays there for someone to look at.
-func mountData(d *disk) {
-	target := newRoot + "/data"
-	err := d.mountGrown("data", target)
-	if err == nil {
-		return
-	}
-	say("/data: %v", err)
-	say("/data is in memory: nothing that is written there will survive a restart")
-	if err := os.WriteFile(layout.DataFailed, []byte(err.Error()+"\n"), 0o644); err != nil {
-		say("%v", err)
-	}
-	if err := (boot.Mount{Source: "tmpfs", Target: target, Type: "tmpfs", Flags: unix.MS_NOSUID, Data: "mode=755,size=50%"}).Do(); err != nil {
-		say("%v", err)
-	}
-}
-
-// handOver makes the slot's root the root and goes on as its init.
-func handOver() error {
+// enter makes the slot's root the root.
+func enter(newRoot string) error {
 	// What the initramfs holds would stay in memory for good.
-	if err := errors.Join(os.RemoveAll("/modules"), os.Remove("/init")); err != nil {
+	if err := errors.Join(os.RemoveAll("/modules"), os.Remove("/release"), os.Remove("/init")); err != nil {
 		say("free the initramfs: %v", err)
 	}
 	for _, dir := range []string{"/dev", "/proc", "/sys", "/run"} {
@@ -166,5 +166,5 @@ func handOver() error {
 	if _, err := os.Stat(layout.Netd); err != nil {
 		return fmt.Errorf("the slot's root: %w", err)
 	}
-	return boot.Init(layout.Netd)
+	return nil
 }

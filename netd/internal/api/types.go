@@ -34,7 +34,9 @@ type Status struct {
 	// Routes counts the routes by kind.
 	Routes map[string]int `json:"routes"`
 	// Settled: every peer has sent all that it has, or the wait for it is over.
-	Settled  bool     `json:"settled"`
+	Settled bool `json:"settled"`
+	// NoLogin: there is no password with which somebody could log in on the console.
+	NoLogin  bool     `json:"no_login,omitempty"`
 	Problems []string `json:"problems,omitempty"`
 	// Work is what the agent's rounds have cost so far.
 	Work Work `json:"work,omitzero"`

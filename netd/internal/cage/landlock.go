@@ -76,7 +76,8 @@ func (c Config) landlock() (err error) {
 		c.Log.Warn("this kernel has no Landlock: seccomp alone keeps the BGP speaker from files, and any TCP port may be connected to")
 		return nil
 	case abi < abiPorts:
-		c.Log.Warn("this kernel's Landlock knows no ports: the BGP speaker may connect to any TCP port", "abi", abi, "needs", abiPorts)
+		// No warning: it is so with Debian 12's kernel, at each start, and nobody's to mend.
+		c.Log.Info("this kernel's Landlock knows no ports: the BGP speaker may connect to any TCP port", "abi", abi, "needs", abiPorts)
 	}
 	attr := rights(abi)
 	ruleset, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)

@@ -49,6 +49,7 @@ func check(ctx context.Context, c *call) error {
 				fmt.Fprintf(c.Out, "# %s\n%s\n", name, d.Config.TOML())
 			}
 		}
+		c.warnOfPassword(file, devices)
 		if !*verbose {
 			fmt.Fprintf(c.Out, "%s: good\n", file)
 		}
@@ -102,5 +103,16 @@ func (c *call) read(ctx context.Context, file string) ([]byte, error) {
 		return r.data, r.err
 	case <-ctx.Done():
 		return nil, errInterrupted
+	}
+}
+
+// warnOfPassword is for the file of an image; an agent has nothing to say about it.
+func (c *call) warnOfPassword(file string, devices []config.Device) {
+	for _, d := range devices {
+		if d.Config.Management.ConsolePassword == "" {
+			fmt.Fprintf(c.Err, "warning: %s: management.console-password: no console-password: make image makes one up and prints it once; "+
+				"\"openssl passwd -6\" makes one for the file, and \"none\" says that nobody is to log in\n", file)
+			return
+		}
 	}
 }

@@ -47,6 +47,7 @@ type Daemon struct {
 // attempted, and what was expected.
 func Run(ctx context.Context, o Options) error {
 	o = o.withDefaults()
+	o.madeWith = o.readMadeWith()
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it sets addresses, routes and nftables, and makes namespaces")
 	}
@@ -61,7 +62,7 @@ func Run(ctx context.Context, o Options) error {
 	ended := o.tidy()
 	l, err := o.load(Identity(o.Device))
 	if err != nil {
-		return err
+		return errors.Join(err, o.openDoor(err))
 	}
 	kernel, err := rtnl.Open()
 	if err != nil {
@@ -143,7 +144,7 @@ func (d *Daemon) live() error {
 		return api.Serve(ctx, listener, gateway{d}, d.exporter.Handler(), d.opts.Log)
 	})
 	for _, task := range []func(context.Context) error{
-		d.watch, d.hangups, d.settings.write, d.runtime.Run, d.sessions.runBFD, d.uplinks.radv.Run, d.guard, d.run,
+		d.watch, d.hangups, d.settings.write, d.runtime.Run, d.sessions.runBFD, d.uplinks.radv.Run, d.guard, d.run, d.screen,
 	} {
 		d.tasks.start(task)
 	}
@@ -182,6 +183,14 @@ func (d *Daemon) begin() error {
 		return err
 	}
 	return d.tunnels.apply(d.want)
+}
+
+// screen shows on the console of an appliance what the board does.
+func (d *Daemon) screen(ctx context.Context) error {
+	if !d.opts.Appliance {
+		return nil
+	}
+	return newScreen(d.opts, gateway{d}.View).run(ctx)
 }
 
 // guard ends an agent whose loop stands still.

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"netd/netd/layout"
 )
 
 // health is what goes wrong: noted step by step in a round, logged when it begins and
@@ -42,10 +44,15 @@ func (h *health) conclude() bool {
 	return len(now) == 0
 }
 
-// started notes what went wrong before the agent: stage 1 leaves this file when it had to
-// put /data into memory.
+// started notes what went wrong before the agent: PID 1 leaves these files when it had to
+// put /data into memory, or to repair what is on it.
 func (h *health) started(runDir string) {
-	if reason, err := os.ReadFile(filepath.Join(runDir, "data-failed")); err == nil {
+	if reason, err := os.ReadFile(filepath.Join(runDir, filepath.Base(layout.DataFailed))); err == nil {
 		h.lasting = append(h.lasting, "nothing survives a reboot: "+strings.TrimSpace(string(reason)))
+	}
+	if told, err := os.ReadFile(filepath.Join(runDir, filepath.Base(layout.DataRepaired))); err == nil {
+		for line := range strings.Lines(string(told)) {
+			h.lasting = append(h.lasting, strings.TrimSpace(line))
+		}
 	}
 }

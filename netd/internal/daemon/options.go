@@ -35,6 +35,8 @@ type Options struct {
 	FactoryFile, BoardFile string
 	// Appliance: this agent owns the whole box, host name and console password too.
 	Appliance bool
+	// madeWith is root's password hash that the image was made with, if any.
+	madeWith string
 	// Device overrides the name by which [[device]] tables are matched.
 	Device  string
 	Version string

@@ -28,6 +28,15 @@ func (o Options) loadPorts() ports {
 	return b.Ports
 }
 
+// boardName is empty on a machine that no image was built for.
+func (o Options) boardName() string {
+	b, err := config.LoadBoard(o.BoardFile)
+	if err != nil {
+		return "" // loadPorts has told.
+	}
+	return b.Name
+}
+
 // portMACs are the MAC addresses of the links that are at the board's ports now, by label.
 // They are looked up anew each time: a link is found also after it was renamed.
 func (u *uplinks) portMACs() map[string]net.HardwareAddr {

@@ -89,8 +89,10 @@ type Intent struct {
 // Box is what belongs to the box as a whole.
 type Box struct {
 	Name string
-	// ConsolePassword is root's crypt(5) hash, empty for none.
+	// ConsolePassword is root's crypt(5) hash, empty for that of the image. NoLogin: nobody
+	// is to log in on the console, whatever the image has.
 	ConsolePassword string
+	NoLogin         bool
 	NameServers     []netip.Addr
 }
 

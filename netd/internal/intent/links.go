@@ -11,6 +11,9 @@ import (
 
 func (c compiler) box() Box {
 	b := Box{Name: c.Gateway.Name, ConsolePassword: c.Management.ConsolePassword}
+	if b.ConsolePassword == config.NoLogin {
+		b.ConsolePassword, b.NoLogin = "", true
+	}
 	if b.NameServers = slices.Clone(c.DNS.Servers); len(b.NameServers) > 0 {
 		return b
 	}
