@@ -33,14 +33,10 @@ func console() (words io.Writer, flush func()) {
 	}
 }
 
-func runAgent(ctx context.Context, args []string) error {
-	words, flush := console()
-	defer flush()
-	o := daemon.Options{Version: version, Log: logger(words), Words: words, End: func() {
-		flush()
-		os.Exit(1)
-	}}
-	err := flags("run", args, func(fs *flag.FlagSet) {
+// agentOptions are those of the command line. Paths are absolute: the agent's processes
+// have other working directories.
+func agentOptions(args []string) (o daemon.Options, err error) {
+	err = flags("run", args, func(fs *flag.FlagSet) {
 		fs.StringVar(&o.ConfigFile, "config", "", "configuration `file` (default: "+layout.ConfigFile+", or the image's)")
 		fs.StringVar(&o.DataDir, "data", layout.DataDir, "`folder` that survives a reboot")
 		fs.StringVar(&o.RunDir, "run", layout.RunDir, "`folder` for sockets and the lock")
@@ -56,7 +52,22 @@ func runAgent(ctx context.Context, args []string) error {
 		err = config.CheckName(o.Device)
 	}
 	if err != nil {
+		return o, err
+	}
+	return o, absolute(&o.ConfigFile, &o.DataDir, &o.RunDir, &o.NetnsDir, &o.ContainerdSocket, &o.ImageDir, &o.Shim, &o.Runc)
+}
+
+func runAgent(ctx context.Context, args []string) error {
+	o, err := agentOptions(args)
+	if err != nil {
 		return err
+	}
+	words, flush := console()
+	defer flush()
+	o.Version, o.Log, o.Words = version, logger(words), words
+	o.End = func() {
+		flush()
+		os.Exit(1)
 	}
 	if err := cage.StayLast(); err != nil {
 		o.Log.Info("the kernel may end the agent early when memory is short", "err", err)

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -102,6 +103,17 @@ func flags(role string, args []string, define func(*flag.FlagSet)) error {
 	return nil
 }
 
+// absolute makes paths of the command line good for whoever has another working
+// directory. One that was left out stays so.
+func absolute(paths ...*string) (err error) {
+	for _, p := range paths {
+		if *p != "" && err == nil {
+			*p, err = filepath.Abs(*p)
+		}
+	}
+	return err
+}
+
 func logger(to io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(to, nil))
 }
@@ -114,6 +126,9 @@ func runChild(role string, args []string, serve func(socket string) error) error
 	}); err != nil {
 		return err
 	}
+	if err := absolute(&socket); err != nil {
+		return err
+	}
 	return serve(socket)
 }
 
@@ -124,6 +139,9 @@ func runContainerd(ctx context.Context, args []string) error {
 		fs.StringVar(&o.State, "state", "", "`folder` that does not (default: "+layout.ContainerdState+")")
 		fs.StringVar(&o.Socket, "socket", "", "`path` of the API (default: "+layout.ContainerdSocket+")")
 	}); err != nil {
+		return err
+	}
+	if err := absolute(&o.Root, &o.State, &o.Socket); err != nil {
 		return err
 	}
 	return containers.Serve(ctx, o, logger(os.Stderr))

@@ -180,13 +180,13 @@ func says(gw *lab.Netd, want string, verb string, args ...string) func(context.C
 	}
 }
 
-// bird is a ToR that gives a default route.
+// bird is a ToR that gives a default route, a gateway's prefix, and one that nobody may.
 func (w *world) bird(t *testing.T, gateway string) *lab.Bird {
 	t.Helper()
 	b, err := w.tor.Bird(t.Context(), `router id 10.0.1.1;
 log stderr all;
 protocol device { scan time 1; }
-protocol static { ipv4; route 0.0.0.0/0 blackhole; route 10.64.2.0/26 blackhole; }
+protocol static { ipv4; route 0.0.0.0/0 blackhole; route 10.64.2.0/26 blackhole; route 192.0.2.0/24 blackhole; }
 protocol bgp gateway1 {
 	local 10.0.1.1 as 65001;
 	neighbor `+gateway+` as 65101;

@@ -28,22 +28,22 @@ func TestSeenFromOutside(t *testing.T) {
 		ask(t, gw, "web-0", "pod", "add", "web-0")
 
 		var peers []api.Peer
-		within(t, time.Minute, "two prefixes in, one out", func(ctx context.Context) error {
+		within(t, time.Minute, "three prefixes in, of which the filters refuse one, and one out", func(ctx context.Context) error {
 			err := gw.JSON(ctx, &peers, "peers")
-			if err == nil && (len(peers) != 1 || peers[0].Received != 2 || peers[0].Accepted != 2 || peers[0].Sent != 1 || peers[0].Session == nil) {
+			if err == nil && (len(peers) != 1 || peers[0].Received != 3 || peers[0].Accepted != 2 || peers[0].Sent != 1 || peers[0].Session == nil) {
 				err = fmt.Errorf("%+v", peers)
 			}
 			return err
 		})
 		out, err := bird.Ask(t.Context(), "show protocols all gateway1")
-		if err != nil || !strings.Contains(out, "1 imported, 2 exported") {
+		if err != nil || !strings.Contains(out, "1 imported, 3 exported") {
 			t.Errorf("BIRD counts otherwise: %v\n%s", err, out)
 		}
 		p := peers[0]
 		if p.Description != "rack 7" || p.Flaps != 0 || p.Session.HoldTime != 9 || p.Session.RouterID.String() != "10.0.1.1" || p.Session.Local.String() != "10.0.1.11" {
 			t.Errorf("tor1: %+v, %+v", p, p.Session)
 		}
-		for _, want := range []string{"ipv4 unicast  2 received, 2 accepted, 1 sent", "4-octet AS", "description   rack 7", "option        hold time 9s, keepalive 3s"} {
+		for _, want := range []string{"ipv4 unicast  3 received, 2 accepted, 1 sent", "4-octet AS", "description   rack 7", "option        hold time 9s, keepalive 3s"} {
 			ask(t, gw, want, "peers", "tor1")
 		}
 		refuses(t, gw, "no peer tor9: expected one of tor1", "peers", "tor9")

@@ -34,7 +34,7 @@ func TestPrefixesAreCounted(t *testing.T) {
 				}
 			}
 			s.counts(t, func(state PeerState, paths int) bool {
-				return state.Established() && state.Received == 100 && state.Accepted == 100 && paths == 100
+				return state.Established() && state.Received == 100 && paths == 100
 			})
 			if err := peer.Send(feed.Announce(pool[100:101], 1, p.Address, p.AS)); err != nil {
 				t.Fatal(err)

@@ -17,6 +17,7 @@ type view struct {
 	status    api.Status
 	peers     []api.Peer
 	decisions *route.Decisions
+	accepted  map[string]route.Count // by peer
 	routes    func() []api.Route
 	pods      map[string]pod.Pod
 	// speaker may be asked for more; nil until there is one.

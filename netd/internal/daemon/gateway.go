@@ -83,7 +83,7 @@ func (g gateway) Peers(ctx context.Context) []api.Peer {
 			continue
 		}
 		peers[i].Sent = detail.Sent()
-		peers[i].Session = apiSession(detail)
+		peers[i].Session = apiSession(detail, v.accepted[p.Name])
 	}
 	return peers
 }

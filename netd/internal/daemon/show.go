@@ -22,7 +22,7 @@ import (
 const established = "Established"
 
 // show is the sessions as they are, and those that nobody answers for yet.
-func (s *sessions) show(want intent.Sessions) []api.Peer {
+func (s *sessions) show(want intent.Sessions, accepted map[string]route.Count) []api.Peer {
 	peers := make([]api.Peer, 0, len(s.peers)+len(want.Unheard))
 	for _, p := range s.peers {
 		about := want.About[p.Name]
@@ -31,7 +31,7 @@ func (s *sessions) show(want intent.Sessions) []api.Peer {
 		}
 		peers = append(peers, api.Peer{
 			Name: p.Name, Address: p.Address, AS: p.AS, Kind: about.Kind, State: p.State, Since: p.Since, Reason: p.Reason,
-			Received: p.Received, Accepted: p.Accepted, Sent: p.Sent, BFD: s.showBFD(p.Name), Flaps: s.flaps[p.Name],
+			Received: p.Received, Accepted: uint64(accepted[p.Name].IPv4 + accepted[p.Name].IPv6), Sent: p.Sent, BFD: s.showBFD(p.Name), Flaps: s.flaps[p.Name],
 			Description: p.Description, Shutdown: p.Shutdown, Warning: p.Warning, Options: about.Options,
 		})
 	}
@@ -57,13 +57,17 @@ func (s *sessions) showBFD(peer string) *api.BFD {
 	return nil
 }
 
-func apiSession(d bgp.Detail) *api.Session {
+func apiSession(d bgp.Detail, accepted route.Count) *api.Session {
 	s := &api.Session{
 		Local: d.Local, RouterID: d.RouterID, HoldTime: int(d.HoldTime.Seconds()), Keepalive: int(d.Keepalive.Seconds()),
 		Capabilities: d.Capabilities, MessagesIn: d.MessagesIn, MessagesOut: d.MessagesOut,
 	}
 	for _, f := range d.Families {
-		s.Families = append(s.Families, api.FamilyCount(f))
+		n := accepted.IPv4
+		if f.IPv6 {
+			n = accepted.IPv6
+		}
+		s.Families = append(s.Families, api.FamilyCount{Family: f.Family, Received: f.Received, Accepted: uint64(n), Sent: f.Sent})
 	}
 	slices.SortFunc(s.Families, func(a, b api.FamilyCount) int { return cmp.Compare(a.Family, b.Family) })
 	return s

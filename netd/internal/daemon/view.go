@@ -12,9 +12,10 @@ func (d *Daemon) publish() {
 	all := d.routes.table.Decisions()
 	v := &view{
 		speaker: d.sessions.speaker, pods: maps.Clone(d.pods.records), decisions: all,
-		routes: sync.OnceValue(func() []api.Route { return apiRoutes(all) }),
-		peers:  d.sessions.show(d.want.Sessions),
+		routes:   sync.OnceValue(func() []api.Route { return apiRoutes(all) }),
+		accepted: d.routes.table.Accepted(),
 	}
+	v.peers = d.sessions.show(d.want.Sessions, v.accepted)
 	s := d.settings
 	v.status = api.Status{
 		Gateway: d.want.Box.Name, Version: d.opts.Version, Started: d.sessions.begun,

@@ -217,6 +217,21 @@ func (w *world) check(t *testing.T) {
 	if a, b := fresh.Decisions(), w.table.Decisions(); a.Len() != b.Len() || !cmp.Equal(a.Kinds(), b.Kinds()) {
 		t.Fatalf("%d decisions %v, want %d %v", b.Len(), b.Kinds(), a.Len(), a.Kinds())
 	}
+	accepted := map[string]Count{}
+	for p, paths := range w.learned {
+		for _, path := range paths.List {
+			n := accepted[path.Peer]
+			if p.Addr().Is4() {
+				n.IPv4++
+			} else {
+				n.IPv6++
+			}
+			accepted[path.Peer] = n
+		}
+	}
+	if diff := cmp.Diff(accepted, w.table.Accepted()); diff != "" {
+		t.Fatalf("accepted (-want +got):\n%s", diff)
+	}
 	if len(fresh.outcomes) != len(w.table.outcomes) || !cmp.Equal(fresh.hops, w.table.hops, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })) {
 		t.Fatalf("%d outcomes, %d next hops, want %d and %d", len(w.table.outcomes), len(w.table.hops), len(fresh.outcomes), len(fresh.hops))
 	}

@@ -23,6 +23,7 @@ type Table struct {
 	unused   []*Outcome         // in this plan: those that no prefix had at some moment
 	hops     map[netip.Addr]int // by next hop of outcomes: in how many it is
 	due      time.Time          // no wait is over before; zero if none waits
+	accepted map[string]Count   // by peer
 	// news are what was learned since the last plan; with whole they are all there is.
 	news  []rib.Entry
 	whole bool
@@ -32,7 +33,31 @@ type Table struct {
 func NewTable() *Table {
 	return &Table{
 		judge: newJudge(Facts{}), all: &Decisions{kinds: map[Kind]int{}},
-		outcomes: map[alike]*Outcome{}, hops: map[netip.Addr]int{},
+		outcomes: map[alike]*Outcome{}, hops: map[netip.Addr]int{}, accepted: map[string]Count{},
+	}
+}
+
+// Count counts prefixes by their family.
+type Count struct{ IPv4, IPv6 int }
+
+// Accepted counts, by peer, the prefixes of which its filters have let a path in.
+func (t *Table) Accepted() map[string]Count { return maps.Clone(t.accepted) }
+
+// countPeers notes that a prefix with this outcome has come or gone.
+func (t *Table) countPeers(o *Outcome, by int) {
+	if o.alike.paths == nil {
+		return
+	}
+	for _, p := range o.alike.paths.List {
+		n := t.accepted[p.Peer]
+		if o.alike.v4 {
+			n.IPv4 += by
+		} else {
+			n.IPv6 += by
+		}
+		if t.accepted[p.Peer] = n; n == (Count{}) {
+			delete(t.accepted, p.Peer)
+		}
 	}
 }
 
@@ -305,11 +330,13 @@ func (c *changes) note(p netip.Prefix, was, now *Outcome) {
 		c.prefixes = append(c.prefixes, p)
 	}
 	if was != nil {
+		c.table.countPeers(was, -1)
 		if was.uses--; was.uses == 0 {
 			c.table.unused = append(c.table.unused, was)
 		}
 	}
 	if now != nil {
+		c.table.countPeers(now, 1)
 		now.uses++
 	}
 }

@@ -78,9 +78,19 @@ func (e *events) loss(s apiutil.PeerState) *api.Peer {
 		DisconnectReason: s.DisconnectReason, DisconnectMessage: s.DisconnectMessage,
 	}
 	if gobgp.IsLoss(p) {
-		if words := e.heard.take(p.NeighborAddress); words != "" {
-			p.DisconnectMessage += ": " + words
-		}
+		e.heard.take(p.NeighborAddress).explain(p)
 	}
 	return &api.Peer{State: p}
+}
+
+// explain says what GoBGP's own words leave out.
+func (e ending) explain(p *api.PeerState) {
+	switch {
+	case e.expired:
+		p.DisconnectReason, p.DisconnectMessage = api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED, "hold timer expired"
+	case e.words != "":
+		p.DisconnectMessage += ": " + e.words
+	case p.DisconnectReason == api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART:
+		p.DisconnectMessage = "the connection ended without a word: the peer may be restarting"
+	}
 }

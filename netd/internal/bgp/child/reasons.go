@@ -6,8 +6,9 @@ import (
 	"sync"
 )
 
-// reasons are what peers said when they ended sessions (RFC 9003). GoBGP has them in
-// its log only, so this is a handler of that log.
+// reasons are why sessions ended: what peers said (RFC 9003), and hold timers that
+// expired, which GoBGP calls a graceful restart where the peer could make one. It has
+// them in its log only, so this is a handler of that log.
 type reasons struct {
 	slog.Handler
 	peer  string // whose log it is
@@ -16,20 +17,32 @@ type reasons struct {
 
 type heard struct {
 	mu     sync.Mutex // guards byPeer
-	byPeer map[string]string
+	byPeer map[string]ending
+}
+
+// ending is what the log says of a session's end.
+type ending struct {
+	words   string // the peer's
+	expired bool   // the hold timer has
 }
 
 func newReasons(h slog.Handler) *reasons {
-	return &reasons{Handler: h, heard: &heard{byPeer: map[string]string{}}}
+	return &reasons{Handler: h, heard: &heard{byPeer: map[string]ending{}}}
 }
 
-// take returns the peer's last words, once.
-func (h *heard) take(peer string) string {
+// take returns what was heard of the peer's last end, once.
+func (h *heard) take(peer string) ending {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	words := h.byPeer[peer]
+	e := h.byPeer[peer]
 	delete(h.byPeer, peer)
-	return words
+	return e
+}
+
+func (h *heard) note(peer string, e ending) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.byPeer[peer] = e
 }
 
 // Enabled lets through what the log itself may leave out.
@@ -38,7 +51,11 @@ func (r *reasons) Enabled(ctx context.Context, l slog.Level) bool {
 }
 
 func (r *reasons) Handle(ctx context.Context, record slog.Record) error {
-	if r.peer != "" && record.Message == "received notification" {
+	switch {
+	case r.peer == "":
+	case record.Message == "hold timer expired":
+		r.heard.note(r.peer, ending{expired: true})
+	case record.Message == "received notification":
 		words := ""
 		record.Attrs(func(a slog.Attr) bool {
 			if a.Key == "Communicated-Reason" {
@@ -46,9 +63,7 @@ func (r *reasons) Handle(ctx context.Context, record slog.Record) error {
 			}
 			return words == ""
 		})
-		r.heard.mu.Lock()
-		r.heard.byPeer[r.peer] = words
-		r.heard.mu.Unlock()
+		r.heard.note(r.peer, ending{words: words})
 	}
 	if !r.Handler.Enabled(ctx, record.Level) {
 		return nil

@@ -26,11 +26,12 @@ type Detail struct {
 	MessagesIn, MessagesOut uint64
 }
 
-// FamilyCount counts the prefixes of one family: what the peer sent, what the import
-// filters left of it, and what passes the export filters to it.
+// FamilyCount counts the prefixes of one family: what the peer sent, and what passes the
+// export filters to it.
 type FamilyCount struct {
-	Family                   string
-	Received, Accepted, Sent uint64
+	Family         string
+	IPv6           bool
+	Received, Sent uint64
 }
 
 // Sent is the number of prefixes that the peer is told, of all families.
@@ -57,7 +58,7 @@ func DetailOf(p *api.Peer) Detail {
 	for _, af := range p.GetAfiSafis() {
 		if family := af.GetConfig().GetFamily(); speaks(p, family) {
 			n := af.GetState()
-			d.Families = append(d.Families, FamilyCount{familyName(family), n.GetReceived(), n.GetAccepted(), n.GetAdvertised()})
+			d.Families = append(d.Families, FamilyCount{familyName(family), family.GetAfi() == api.Family_AFI_IP6, n.GetReceived(), n.GetAdvertised()})
 		}
 	}
 	for _, c := range p.GetState().GetRemoteCap() {

@@ -32,7 +32,7 @@ func TestDetail(t *testing.T) {
 	want := Detail{
 		Local: netip.MustParseAddr("10.0.1.11"), RouterID: netip.MustParseAddr("10.0.1.1"),
 		HoldTime: 9 * time.Second, Keepalive: 3 * time.Second, MessagesIn: 7, MessagesOut: 5,
-		Families:     []FamilyCount{{"ipv4 unicast", 3, 2, 1}},
+		Families:     []FamilyCount{{"ipv4 unicast", false, 3, 1}},
 		Capabilities: []string{"ipv4 unicast", "route refresh", "graceful restart 120s", "capability 99"},
 	}
 	same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })

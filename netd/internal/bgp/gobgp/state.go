@@ -64,7 +64,6 @@ func (s *PeerState) count(p *api.Peer, session Session, originated []netip.Prefi
 		}
 		received := af.GetState().GetReceived()
 		s.Received += received
-		s.Accepted += af.GetState().GetAccepted()
 		if !s.Established() {
 			continue
 		}

@@ -23,14 +23,14 @@ func TestPeerState(t *testing.T) {
 	}
 	at := time.Unix(1767225600, 0).UTC()
 	timers := &api.Timers{State: &api.TimersState{Uptime: timestamppb.New(at), Downtime: timestamppb.New(at.Add(-time.Hour))}}
-	carried := func(f *api.Family, received, accepted uint64, end bool) *api.AfiSafi {
+	carried := func(f *api.Family, received uint64, end bool) *api.AfiSafi {
 		return &api.AfiSafi{
 			Config:            &api.AfiSafiConfig{Family: f},
-			State:             &api.AfiSafiState{Received: received, Accepted: accepted},
+			State:             &api.AfiSafiState{Received: received},
 			MpGracefulRestart: &api.MpGracefulRestart{State: &api.MpGracefulRestartState{EndOfRibReceived: end}},
 		}
 	}
-	family := []*api.AfiSafi{carried(ipv4(), 12, 2, true), carried(ipv6(), 0, 0, false)}
+	family := []*api.AfiSafi{carried(ipv4(), 12, true), carried(ipv6(), 0, false)}
 	speaking := func(address string, families ...*api.Family) *api.PeerState {
 		s := &api.PeerState{NeighborAddress: address, SessionState: api.PeerState_SESSION_STATE_ESTABLISHED}
 		for _, f := range families {
@@ -45,16 +45,16 @@ func TestPeerState(t *testing.T) {
 	}{
 		{
 			"established, with a peer that speaks no IPv6", &api.Peer{State: speaking("10.0.1.1", ipv4()), Timers: timers, AfiSafis: family},
-			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Accepted: 2, Sent: 1, EndOfRIB: true},
+			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Sent: 1, EndOfRIB: true},
 		},
 		{
 			"one that announces no family", &api.Peer{State: speaking("10.0.1.1"), Timers: timers, AfiSafis: family},
-			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Accepted: 2, Sent: 1, EndOfRIB: true},
+			PeerState{Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 12, Sent: 1, EndOfRIB: true},
 		},
 		{"both families, of which one is not complete", &api.Peer{
-			State: speaking("10.0.1.1", ipv4(), ipv6()), Timers: timers, AfiSafis: []*api.AfiSafi{carried(ipv4(), 3, 3, true), carried(ipv6(), 16, 5, false)},
+			State: speaking("10.0.1.1", ipv4(), ipv6()), Timers: timers, AfiSafis: []*api.AfiSafi{carried(ipv4(), 3, true), carried(ipv6(), 16, false)},
 		}, PeerState{
-			Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 19, Accepted: 8, Sent: 3,
+			Name: "tor1", Address: ip("10.0.1.1"), AS: 65001, State: "Established", Since: at, Received: 19, Sent: 3,
 			Warning: "16 prefixes, and max-prefixes is 20",
 		}},
 		{"one of the longest range", &api.Peer{State: speaking("2001:db8:7::1", ipv6()), Timers: timers}, PeerState{
@@ -67,7 +67,7 @@ func TestPeerState(t *testing.T) {
 			},
 			Timers: timers, AfiSafis: family,
 		}, PeerState{
-			Name: "gw-c", Address: ip("10.0.2.13"), AS: 65103, Gateway: true, State: "Active", Since: at.Add(-time.Hour), Received: 12, Accepted: 2,
+			Name: "gw-c", Address: ip("10.0.2.13"), AS: 65103, Gateway: true, State: "Active", Since: at.Add(-time.Hour), Received: 12,
 			Reason: "hold-timer-expired",
 		}},
 		{"too many prefixes", &api.Peer{State: &api.PeerState{

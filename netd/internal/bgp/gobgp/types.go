@@ -119,10 +119,9 @@ type PeerState struct {
 	Shutdown bool
 	// Warning is what a person should look at while the session is up.
 	Warning string
-	// Received and Accepted count prefixes, before and after the import filter.
-	Received uint64
-	Accepted uint64
-	Sent     uint64
+	// Received counts prefixes before the import filters, Sent those after the export
+	// filters. GoBGP's count of accepted ones takes in what the filters refuse.
+	Received, Sent uint64
 	// EndOfRIB: the peer has sent all that it has (RFC 4724 section 2).
 	EndOfRIB bool
 	// Graceful: the session is up, and the peer said that its paths may be kept while it
