@@ -21,9 +21,14 @@ const (
 	// burst is how many come quickly after one another at the start.
 	burst         = 3
 	burstInterval = time.Second
-	// forgetAfter is how long a silent router is not given up for another one: the
-	// longest interval between advertisements (RFC 4861, section 6.2.1).
+	// forgetAfter is how long a silent router is believed to be there whose advertisements
+	// have no lifetime: the longest interval between them (RFC 4861, section 6.2.1).
 	forgetAfter = 30 * time.Minute
+	// answerTime is how long a router that is asked may be silent: 3 s from one
+	// advertisement to the next, and half a second (RFC 4861, section 6.2.6).
+	answerTime = 4 * time.Second
+	// calm is how long a router that has answered is not asked again for the same other one.
+	calm = time.Minute
 	// lookInterval is how often the links' states are looked at.
 	lookInterval = time.Second
 )
@@ -39,10 +44,26 @@ type Monitor struct {
 	routers map[string]router
 }
 
-// router is who was heard on a link.
+// router is who was heard on a link. There is one: a peer that is known by its link alone.
+// Another one may be a second, or have taken its place, with another address and without
+// a loss of carrier (a media converter is between). So the first is asked, and stays if it
+// answers.
 type router struct {
 	address netip.Addr
 	heard   time.Time
+	// lifetime is for how long it is a router without another word; 0: it does not say.
+	lifetime time.Duration
+	leaves   bool // it has said that it is none any more
+	// rival is another one that was heard, since when the first is asked; invalid: none.
+	rival netip.Addr
+	since time.Time
+	calm  time.Time // until when the same rival is no reason to ask
+}
+
+// gone tells whether whoever else advertises has taken its place.
+func (r router) gone(at time.Time) bool {
+	silent := at.Sub(r.heard)
+	return r.leaves || r.lifetime > 0 && silent >= r.lifetime || silent >= forgetAfter
 }
 
 // New makes a Monitor that listens nowhere yet.
@@ -170,22 +191,40 @@ func (m *Monitor) attend(ctx context.Context, link net.Interface) error {
 			err = heardErr
 		case <-asked:
 			_ = s.send(advertisement) // The next one does, if this fails.
+			if ask, _ := m.contested(link.Name, time.Now()); ask {
+				next.Reset(0)
+			}
 			continue
 		case <-next.C:
 			// There is no address to send from while the kernel looks for duplicates.
 			if e := s.send(advertisement); e == nil {
 				sent++
 			}
-			if m.router(link.Name) == (netip.Addr{}) {
+			ask := m.settle(link.Name)
+			if ask || m.router(link.Name) == (netip.Addr{}) {
 				_ = s.send(solicitation)
 			}
-			next.Reset(interval(sent))
+			if ask {
+				next.Reset(burstInterval)
+			} else {
+				next.Reset(interval(sent))
+			}
 			continue
 		}
 		_ = s.Close()
 		<-heard
 		return err
 	}
+}
+
+// settle asks for what contested says, and tells who waits for another router.
+func (m *Monitor) settle(link string) (ask bool) {
+	ask, moved := m.contested(link, time.Now())
+	if moved {
+		m.log.Info("the router does not answer any more, and another one advertises itself", "link", link, "address", m.router(link))
+		m.changed.Send()
+	}
+	return ask
 }
 
 // interval is the time to the next advertisement.
@@ -199,33 +238,66 @@ func interval(sent int) time.Duration {
 // hear notes who advertises, and tells who asks.
 func (m *Monitor) hear(s *socket, asked wake.Signal) error {
 	for {
-		kind, from, err := s.receive()
+		heard, err := s.receive()
 		if err != nil {
 			return fmt.Errorf("listen on %s: %w", s.link.Name, err)
 		}
 		switch {
-		case kind == solicitation:
+		case heard.kind == solicitation:
 			asked.Send()
-		case from.IsLinkLocalUnicast():
-			if m.note(s.link.Name, from.WithZone(""), time.Now()) {
-				m.log.Info("a router advertises itself", "link", s.link.Name, "address", from)
+		case heard.from.IsLinkLocalUnicast():
+			now := time.Now()
+			if m.note(s.link.Name, heard, now) {
+				m.log.Info("a router advertises itself", "link", s.link.Name, "address", heard.from)
 				asked.Send() // it may know nothing of us
 				m.changed.Send()
+			} else if ask, _ := m.contested(s.link.Name, now); ask {
+				asked.Send()
 			}
 		}
 	}
 }
 
 // note remembers a router; it is true if it is a new one.
-func (m *Monitor) note(link string, from netip.Addr, at time.Time) bool {
+func (m *Monitor) note(link string, heard message, at time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	was, known := m.routers[link]
-	if known && was.address != from && at.Sub(was.heard) < forgetAfter {
-		return false // a second one: a peer by its link alone is the only one there
+	from := heard.from.WithZone("")
+	switch {
+	case !known || was.address != from && was.gone(at):
+		m.routers[link] = router{address: from, heard: at, lifetime: heard.lifetime}
+		return true
+	case was.address == from:
+		// RFC 4861, section 6.2.5: a lifetime of 0 is the last word of one that had another.
+		was.leaves = heard.lifetime == 0 && (was.lifetime > 0 || was.leaves)
+		was.heard, was.lifetime = at, heard.lifetime
+		if was.rival.IsValid() {
+			m.log.Warn("two routers advertise themselves; an unnumbered peer is alone on its link", "link", link, "address", from, "other", was.rival)
+			was.calm, was.since = at.Add(calm), time.Time{}
+			was.rival = netip.Addr{}
+		}
+	case !was.rival.IsValid() && !at.Before(was.calm):
+		was.rival, was.since = from, at
 	}
-	m.routers[link] = router{from, at}
-	return was.address != from
+	m.routers[link] = was
+	return false
+}
+
+// contested tells whether a link's router is to be asked whether it is still there. If it
+// has not answered, the other one is the router, which is told too.
+func (m *Monitor) contested(link string, at time.Time) (ask, moved bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.routers[link]
+	switch {
+	case !r.rival.IsValid():
+		return false, false
+	case at.Sub(r.since) < answerTime:
+		return true, false
+	}
+	m.routers[link] = router{address: r.rival, heard: r.since}
+	return true, true // It may say more of itself.
 }
 
 func (m *Monitor) forget(link string) {

@@ -3,6 +3,7 @@ package radv
 import (
 	"encoding/binary"
 	"net"
+	"time"
 )
 
 // Messages of RFC 4861, section 4.
@@ -44,6 +45,14 @@ func kindOf(m []byte, hopLimit int) byte {
 		return 0
 	}
 	return m[0]
+}
+
+// lifetimeOf is the router lifetime of an advertisement, 0 of any other message.
+func lifetimeOf(m []byte) time.Duration {
+	if len(m) < advertisementSize || m[0] != advertisement {
+		return 0
+	}
+	return time.Duration(binary.BigEndian.Uint16(m[6:])) * time.Second
 }
 
 // goodOptions tells whether all options have a length, in units of 8 octets, and

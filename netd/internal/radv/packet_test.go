@@ -2,6 +2,7 @@ package radv
 
 import (
 	"bytes"
+	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
@@ -56,25 +57,48 @@ func FuzzKindOf(f *testing.F) {
 	})
 }
 
-// The first router stays until it has long been silent.
+// The first router stays while it is there. Another one takes its place when it says that
+// it leaves, when its lifetime is over, or when it does not answer.
 func TestNote(t *testing.T) {
-	m := New(nil)
 	a, b := netip.MustParseAddr("fe80::a"), netip.MustParseAddr("fe80::b")
 	now := time.Unix(1767225600, 0)
-	for i, tt := range []struct {
-		from netip.Addr
+	heard := func(from netip.Addr, lifetime time.Duration) message { return message{advertisement, from, lifetime} }
+	type step struct {
 		at   time.Duration
-		new  bool
+		said message // a message that came; none: who asks looks
 		want netip.Addr
-	}{
-		{a, 0, true, a},
-		{b, time.Minute, false, a},
-		{a, 2 * time.Minute, false, a},
-		{b, forgetAfter + time.Minute, false, a},
-		{b, forgetAfter + 3*time.Minute, true, b},
+		asks bool // the first is asked then
+	}
+	minute := time.Minute
+	for name, steps := range map[string][]step{
+		"silent": {
+			{0, heard(a, 30*minute), a, false}, {minute, heard(b, 30*minute), a, true}, {minute + 2*time.Second, message{}, a, true},
+			{minute + answerTime, message{}, b, false}, {2 * minute, heard(b, 30*minute), b, false},
+		},
+		"two": {
+			{0, heard(a, 0), a, false}, {minute, heard(b, 0), a, true}, {minute + 3*time.Second, heard(a, 0), a, false},
+			{minute + answerTime, message{}, a, false},
+			{minute + 10*time.Second, heard(b, 0), a, false}, // a minute's peace
+			{3 * minute, heard(b, 0), a, true}, {3*minute + answerTime, message{}, b, false},
+		},
+		"leaves":          {{0, heard(a, 30*minute), a, false}, {minute, heard(a, 0), a, false}, {minute + time.Second, heard(b, 9*time.Second), b, false}},
+		"never a default": {{0, heard(a, 0), a, false}, {minute, heard(a, 0), a, false}, {minute, heard(b, 0), a, true}},
+		"lifetime":        {{0, heard(a, 9*time.Second), a, false}, {9 * time.Second, heard(b, 9*time.Second), b, false}},
+		"long ago":        {{0, heard(a, 0), a, false}, {forgetAfter, heard(b, 0), b, false}},
 	} {
-		if got := m.note("uplink0", tt.from, now.Add(tt.at)); got != tt.new || m.Routers()["uplink0"] != tt.want {
-			t.Errorf("%d: new %v, want %v; router %s, want %s", i, got, tt.new, m.Routers()["uplink0"], tt.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			m := New(slog.New(slog.DiscardHandler))
+			for i, s := range steps {
+				at, before := now.Add(s.at), m.router("uplink0")
+				changed := false
+				if s.said.kind != 0 {
+					changed = m.note("uplink0", s.said, at)
+				}
+				asks, moved := m.contested("uplink0", at)
+				if got := m.router("uplink0"); got != s.want || (changed || moved) != (got != before) || asks && !moved != s.asks {
+					t.Errorf("%d: router %s, new %v, moved %v, asks %v; want %s, asks %v", i, got, changed, moved, asks, s.want, s.asks)
+				}
+			}
+		})
 	}
 }

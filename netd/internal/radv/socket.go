@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -67,13 +68,20 @@ func (s *socket) send(kind byte) error {
 	return err
 }
 
-// receive waits for the next message that is right, and its sender.
-func (s *socket) receive() (byte, netip.Addr, error) {
-	message, control := make([]byte, 2048), make([]byte, 256)
+// message is one that came.
+type message struct {
+	kind     byte
+	from     netip.Addr
+	lifetime time.Duration // of an advertisement's router; 0 if it is no default router
+}
+
+// receive waits for the next message that is right.
+func (s *socket) receive() (message, error) {
+	octets, control := make([]byte, 2048), make([]byte, 256)
 	for {
-		n, cn, _, from, err := s.ReadMsgIP(message, control)
+		n, cn, _, from, err := s.ReadMsgIP(octets, control)
 		if err != nil {
-			return 0, netip.Addr{}, err
+			return message{}, err
 		}
 		parsed, err := unix.ParseSocketControlMessage(control[:cn])
 		if err != nil {
@@ -82,8 +90,8 @@ func (s *socket) receive() (byte, netip.Addr, error) {
 		for _, m := range parsed {
 			limit, ok := hopLimitOf(m.Header.Level, m.Header.Type, m.Data)
 			sender, valid := netip.AddrFromSlice(from.IP)
-			if kind := kindOf(message[:n], limit); ok && valid && kind != 0 {
-				return kind, sender, nil
+			if kind := kindOf(octets[:n], limit); ok && valid && kind != 0 {
+				return message{kind, sender, lifetimeOf(octets[:n])}, nil
 			}
 		}
 	}
