@@ -26,6 +26,18 @@ const (
 	TypeGateway PeerType = "gateway"
 )
 
+// Capability is one of BGP's (RFC 5492), by the name that it has here.
+type Capability string
+
+// Capabilities are those that can be left out; "all" is an OPEN without any, as it was
+// before RFC 5492.
+func Capabilities() []Capability {
+	return []Capability{
+		"all", "extended-message", "extended-next-hop", "four-octet-as", "graceful-restart", "host-name",
+		"long-lived-graceful-restart", "multiprotocol", "route-refresh", "software-version",
+	}
+}
+
 // Session is how to talk to a peer.
 type Session struct {
 	Type PeerType
@@ -78,6 +90,8 @@ type Peer struct {
 	// Shutdown: no session for now; ShutdownMessage tells the peer why (RFC 9003).
 	Shutdown        bool
 	ShutdownMessage string
+	// NoCapabilities are those that our OPEN leaves out, for a peer that refuses them.
+	NoCapabilities []Capability
 	// NoSession: a gateway that is known, and spoken to by way of a reflector or ToR.
 	NoSession bool
 	Session
@@ -98,6 +112,7 @@ type rawSession struct {
 	multihop            val[int]
 	holdTime, keepalive val[time.Duration]
 	reflectorClient     val[bool]
+	passive             val[bool]
 	rawFilters
 }
 
@@ -108,6 +123,7 @@ type rawPeer struct {
 	other   val[netip.Addr] // of a gateway
 	link    val[string]
 	source  val[netip.Addr]
+	without val[[]val[Capability]]
 	rawSession
 	self bool // a [[bgp.gateway]] that is this gateway
 }
@@ -169,6 +185,9 @@ func (p *Peer) commonKeys(t *table, name, address string) rawPeer {
 		address: optional(t, "address", &p.Address, peerAddr(address)),
 		source:  optional(t, "source", &p.Source, peerAddr("10.0.1.11")),
 	}
+	capability := oneOf(Capabilities()...)
+	capability.eg = `"host-name"`
+	r.without = elements(t, "no-capabilities", &p.NoCapabilities, capability)
 	optional(t, "description", &p.Description, freeText("rack 7, port 12", 255))
 	down := shutdown{p.Shutdown, p.ShutdownMessage}
 	withDefault(t, "shutdown", &down, shutdownText(), shutdown{})
@@ -201,7 +220,7 @@ func (s *Session) keys(t *table, b *rawBGP, kind val[PeerType], as string) rawSe
 	r.multihop = withDefault(t, "multihop", &s.Multihop, number[int](1, 255, "2"), hops)
 	withDefault(t, "gtsm", &s.GTSM, boolean(), false)
 	optional(t, "password-file", &s.PasswordFile, filePath(layout.DataDir+"/tor1.password"))
-	withDefault(t, "passive", &s.Passive, boolean(), false)
+	r.passive = withDefault(t, "passive", &s.Passive, boolean(), false)
 	r.holdTime = withDefault(t, "hold-time", &s.HoldTime, holdTime(), b.holdTime.v)
 	r.keepalive = withDefault(t, "keepalive", &s.Keepalive, keepalive(), b.keepaliveFor(r.holdTime))
 	withDefault(t, "connect-retry", &s.ConnectRetry, connectRetry(), b.connectRetry.v)
@@ -241,6 +260,7 @@ func bfdKeys(t *table, b *BFD) *BFD {
 	withDefault(sub, "min-tx", &to.MinTx, interval, 300*time.Millisecond)
 	withDefault(sub, "min-rx", &to.MinRx, interval, 300*time.Millisecond)
 	withDefault(sub, "multiplier", &to.Multiplier, number[int](1, 255, "3"), 3)
+	withDefault(sub, "session-mode", &to.SessionMode, oneOf(BFDAutomatic, BFDSingleHop, BFDMultihop), BFDAutomatic)
 	return there
 }
 
@@ -354,6 +374,9 @@ func (r *reader) checkPeers(f *rawFile) {
 			unique(r, links, p.link.v, p.link.n)
 		}
 		r.checkSession(p.rawSession, f)
+		if p.passive.v && p.without.n != nil {
+			r.conflict(p.without.n, "passive, and a session that the peer begins has all capabilities: expected no passive")
+		}
 		r.checkEnds(p, f, own)
 		if p.other.ok {
 			unique(r, addresses, p.other.v, p.other.n)

@@ -78,7 +78,22 @@ type BFD struct {
 	MinTx, MinRx time.Duration
 	// Multiplier is how many packets the peer must miss, 1 to 255 (default 3).
 	Multiplier int
+	// SessionMode is of how many hops the session is.
+	SessionMode BFDMode
 }
+
+// BFDMode says of how many hops a BFD session is.
+type BFDMode string
+
+// The words are Junos'.
+const (
+	// BFDAutomatic follows from the peer; to a connected switch of iBGP, of which there are
+	// both kinds, it is the one that is heard (default).
+	BFDAutomatic BFDMode = "automatic"
+	// BFDSingleHop is RFC 5881, BFDMultihop RFC 5883.
+	BFDSingleHop BFDMode = "single-hop"
+	BFDMultihop  BFDMode = "multihop"
+)
 
 // Encapsulation says when a pool's traffic to other gateways is encapsulated.
 type Encapsulation string

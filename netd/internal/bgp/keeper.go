@@ -150,8 +150,11 @@ func (s *Speaker) noteLoss(p *api.PeerState) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if time.Since(s.resetAt[p.GetNeighborAddress()]) > resetEcho { // Else Reset has said why.
-		s.losses[p.GetNeighborAddress()] = gobgp.DisconnectReason(p)
+	if time.Since(s.resetAt[p.GetNeighborAddress()]) <= resetEcho {
+		return // Reset has said why.
+	}
+	if s.losses[p.GetNeighborAddress()] == "" || p.GetDisconnectReason() != api.PeerState_DISCONNECT_REASON_RESTART_TIMER_EXPIRED {
+		s.losses[p.GetNeighborAddress()] = gobgp.DisconnectReason(p) // That it did not come back is not why it went.
 	}
 }
 

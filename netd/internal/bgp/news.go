@@ -25,6 +25,8 @@ type News struct {
 	// the speaker does not know yet; those of ranges are not waited for.
 	Settled bool
 	Paths   rib.Update
+	// Claims are others' paths to what is ours; nil if they were not read anew.
+	Claims []Claim
 	// Problem is what a person must know; nil if there is nothing.
 	Problem error
 }
@@ -67,8 +69,11 @@ func (g *gathered) reset() {
 }
 
 // add takes in what was read. There is never more of it than there are prefixes.
-func (g *gathered) add(started time.Time, peers []PeerState, settled bool, u rib.Update) {
+func (g *gathered) add(started time.Time, peers []PeerState, settled bool, claims []Claim, u rib.Update) {
 	g.news.Away, g.news.Started = false, started
+	if claims != nil {
+		g.news.Claims = claims
+	}
 	if peers != nil {
 		g.news.Peers, g.news.Settled = peers, settled
 	}
@@ -108,7 +113,7 @@ func (g *gathered) take() News {
 		problems = append(problems, g.problems[task])
 	}
 	n.Problem = errors.Join(problems...)
-	g.news.Peers, g.news.Paths, g.index = nil, rib.Update{}, nil
+	g.news.Peers, g.news.Claims, g.news.Paths, g.index = nil, nil, rib.Update{}, nil
 	return n
 }
 

@@ -47,7 +47,7 @@ func TestGathered(t *testing.T) {
 		for p, paths := range latest {
 			u.Entries = append(u.Entries, rib.Entry{Prefix: p, Paths: paths})
 		}
-		g.add(time.Time{}, nil, false, u)
+		g.add(time.Time{}, nil, false, nil, u)
 		if len(g.news.Paths.Entries) > 20 {
 			t.Fatalf("step %d: %d entries of 20 prefixes wait", step, len(g.news.Paths.Entries))
 		}
@@ -73,7 +73,7 @@ func TestGathered(t *testing.T) {
 func TestNewsOfAnEnd(t *testing.T) {
 	at := time.Unix(1767225600, 0)
 	g := gathered{news: News{Away: true}, problems: map[int]error{}}
-	g.add(at, []PeerState{}, true, rib.Update{Whole: true, Entries: []rib.Entry{{Prefix: pfx("10.64.3.0/26"), Paths: &rib.Paths{}}}})
+	g.add(at, []PeerState{}, true, nil, rib.Update{Whole: true, Entries: []rib.Entry{{Prefix: pfx("10.64.3.0/26"), Paths: &rib.Paths{}}}})
 	if n := g.take(); n.Away || !n.Started.Equal(at) || n.Peers == nil || !n.Settled || len(n.Paths.Entries) != 1 {
 		t.Errorf("a life: %+v", n)
 	}

@@ -129,8 +129,14 @@ func (r *reader) round(ctx context.Context) (err error) {
 		}
 		r.states, r.countsDue = states, false
 	}
-	if states != nil || u.Whole || len(u.Entries) > 0 {
-		r.publish(l, states, settled(r.states, len(config.Peers)), u)
+	var claims []Claim // nil: not read
+	if all || mayClaim(owned(l.sentNow()), prefixes) {
+		if claims, err = l.claims(ctx, config, r.states); err != nil {
+			return err
+		}
+	}
+	if states != nil || claims != nil || u.Whole || len(u.Entries) > 0 {
+		r.publish(l, states, settled(r.states, len(config.Peers)), claims, u)
 	}
 	return nil
 }

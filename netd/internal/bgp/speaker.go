@@ -209,14 +209,14 @@ func (s *Speaker) alive() (*life, error) {
 var ErrAway = errors.New("the BGP speaker is away")
 
 // publish adds what a life was read to have.
-func (s *Speaker) publish(l *life, peers []PeerState, settled bool, u rib.Update) {
+func (s *Speaker) publish(l *life, peers []PeerState, settled bool, claims []Claim, u rib.Update) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.life != l {
 		return
 	}
 	delete(s.gathered.problems, silence) // of the life before, if any
-	s.gathered.add(l.started, peers, settled, u)
+	s.gathered.add(l.started, peers, settled, claims, u)
 	s.changed.Send()
 }
 

@@ -174,5 +174,10 @@ func (d *Daemon) problems() []string {
 			all = append(all, fmt.Sprintf("uplink %s: %s", u.Name, u.Problem))
 		}
 	}
+	for _, p := range d.sessions.peers {
+		if p.Refused() {
+			all = append(all, fmt.Sprintf("peer %s %s", p.Name, p.Reason))
+		}
+	}
 	return append(all, d.health.lasting...)
 }

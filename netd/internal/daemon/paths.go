@@ -25,7 +25,7 @@ func (s *sessions) listenBFD() bool {
 			s.log.Info("BFD: peer has ended its session", "peer", p.Peer, "address", p.Remote)
 		}
 	}
-	s.paths, s.silent = now, err
+	s.paths, s.trouble.bfd = now, err
 	s.judgePaths()
 	same := func(a, b bfd.Status) bool { return a.Peer == b.Peer && a.Failed.Equal(b.Failed) }
 	return !slices.EqualFunc(before, s.lostPaths(), same)
@@ -67,6 +67,33 @@ func (s *sessions) returning() map[string]bool {
 		if s.judge.begins(time.Now(), peer, s.with(peer)) {
 			all[peer] = true
 			time.AfterFunc(returnTime, s.wake.Send)
+		}
+	}
+	return all
+}
+
+// eitherTime is how long one kind of BFD session is tried before the other.
+const eitherTime = 4 * time.Second
+
+// either are the peers whose BFD may be of either kind, and when they are looked at next.
+type either struct {
+	peers []string
+	due   time.Time
+}
+
+// mute are those of them that were not heard for long. What is lost is not mute: a session
+// that was Up is of the right kind.
+func (s *sessions) mute() map[string]bool {
+	all := map[string]bool{}
+	now := time.Now()
+	for _, p := range s.paths {
+		if p.State != bfd.Down || p.Detect != 0 || !p.Failed.IsZero() || !slices.Contains(s.either.peers, p.Peer) {
+			continue
+		}
+		all[p.Peer] = now.Sub(p.Since) >= eitherTime
+		if now.After(s.either.due) {
+			s.either.due = now.Add(eitherTime)
+			time.AfterFunc(eitherTime, s.wake.Send)
 		}
 	}
 	return all

@@ -19,7 +19,7 @@ func (d *Daemon) compile() {
 		Config: s.loaded.config, Passwords: s.loaded.passwords, Orders: s.orders, Leases: d.uplinks.leases, ByHand: d.pods.byHand,
 	}, intent.Facts{
 		Uplinks: d.uplinks.states, Ports: d.uplinks.portMACs(), Routers: d.uplinks.routers, LinkLocals: d.uplinks.linkLocals, Ways: d.uplinks.ways,
-		Peers: d.sessions.peers, NextHops: d.routes.table.NextHops(nil), BFD: d.sessions.paths, Returning: d.sessions.returning(), Settled: d.sessions.settled,
+		Peers: d.sessions.peers, NextHops: d.routes.table.NextHops(nil), BFD: d.sessions.paths, Returning: d.sessions.returning(), Mute: d.sessions.mute(), Settled: d.sessions.settled,
 	})
 }
 
@@ -99,8 +99,11 @@ func (d *Daemon) applySessions() error {
 	err := d.sessions.apply(d.want.Sessions, d.routes.retained)
 	d.sessions.resetLost(d.lost())
 	d.health.note(d.settings.loaded.missing)
-	d.health.note(d.sessions.silent)
-	d.health.note(d.sessions.problem)
+	d.health.note(d.sessions.trouble.bfd)
+	d.health.note(d.sessions.trouble.speaker)
+	for _, c := range d.sessions.trouble.claims {
+		d.health.note(errors.New(c.String()))
+	}
 	return err
 }
 
@@ -108,6 +111,9 @@ func (d *Daemon) applySessions() error {
 func (d *Daemon) applyRoutes() error {
 	res, err := d.program()
 	d.routes.changed = res.Changed()
+	for _, c := range d.routes.conflicting(d.want.Origin()) {
+		d.health.note(errors.New(c))
+	}
 	if err != nil || d.holding() {
 		return err
 	}

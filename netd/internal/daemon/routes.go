@@ -34,9 +34,10 @@ type routes struct {
 	work    api.Work
 	// unread: the next program reads the kernel's routes as a whole. read is when that was
 	// done last, and readTook what it took.
-	unread   bool
-	read     time.Time
-	readTook time.Duration
+	unread    bool
+	conflicts conflicts
+	read      time.Time
+	readTook  time.Duration
 }
 
 // surroundings are what the plan looks at beside the intent.
@@ -122,6 +123,26 @@ func (r *routes) program() (route.Result, error) {
 		r.log.Info("routes", "added", res.Added, "replaced", res.Replaced, "moved", res.Moved, "deleted", res.Deleted, "held", res.Held, "refused", res.Refused)
 	}
 	return res, err
+}
+
+// conflicts are what the last look at all prefixes for blocks of two gateways has found.
+type conflicts struct {
+	of   *route.Decisions
+	said []string
+	at   time.Time
+	took time.Duration
+}
+
+// conflicting says which blocks are announced by two gateways. It walks over all prefixes,
+// which is to take no more than one part of readShare of the time.
+func (r *routes) conflicting(o route.Origin) []string {
+	c, now := &r.conflicts, r.table.Decisions()
+	if pause := max(time.Second, readShare*c.took); c.of == now && time.Since(c.at) < 30*time.Second || time.Since(c.at) < pause {
+		return c.said
+	}
+	begin := time.Now()
+	*c = conflicts{of: now, said: now.Conflicts(o), at: begin, took: time.Since(begin)}
+	return c.said
 }
 
 // due is when to plan again even if nothing happens; nil if that is not known.

@@ -49,13 +49,19 @@ type sessions struct {
 	paths   []bfd.Status // of the peers that have BFD
 	life    time.Time    // when the speaker's present one began
 	away    bool
-	problem error                // of the speaker
-	silent  error                // of the BFD process
+	trouble trouble
 	reset   map[string]time.Time // by peer: the failure for which its session was reset
 	judge   judge                // of what BFD has lost
+	either  either               // those whose BFD is of one kind or the other
 	allTold time.Time            // when the last peer sent its End-of-RIB; zero if one has not
 	settled bool
 	flaps   map[string]uint64 // by peer: how often its session was lost
+}
+
+// trouble is what a person must know.
+type trouble struct {
+	speaker, bfd error       // of their processes
+	claims       []bgp.Claim // others' to what is ours
 }
 
 func newSessions(o Options, t *tasks, l *loop) *sessions {
@@ -102,7 +108,7 @@ func (s *sessions) listen(want intent.Sessions) rib.Update {
 		return rib.Update{}
 	}
 	news := s.speaker.Take()
-	s.problem = news.Problem
+	s.trouble.speaker = news.Problem
 	if s.away = news.Away; s.away {
 		s.settled = false
 		return rib.Update{}
@@ -115,6 +121,9 @@ func (s *sessions) listen(want intent.Sessions) rib.Update {
 		s.countFlaps(s.peers, news.Peers)
 		s.peers = news.Peers
 		s.judgePaths()
+	}
+	if news.Claims != nil {
+		s.trouble.claims = news.Claims
 	}
 	s.settle(news.Settled && len(want.Unheard) == 0)
 	return news.Paths
@@ -179,6 +188,7 @@ func (s *sessions) changed() <-chan struct{} {
 // an address. retained tells whether routes of an earlier life are in the kernel.
 func (s *sessions) apply(want intent.Sessions, retained func() (bool, error)) error {
 	s.bfd.Set(want.BFD)
+	s.either.peers = want.Undecided
 	if want.Speaker == nil || s.speaker == nil && s.awaits(want.Unheard) {
 		return nil
 	}

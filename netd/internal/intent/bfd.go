@@ -48,7 +48,7 @@ func (c compiler) appendBFD(sessions []bfd.Session, p config.Peer) []bfd.Session
 		return sessions
 	}
 	s := bfd.Session{
-		Peer: p.Name, Local: p.Source, Remote: p.Address, Multihop: c.isFar(p),
+		Peer: p.Name, Local: p.Source, Remote: p.Address, Multihop: c.isFar(p) || c.isEither(p),
 		Timers: bfd.Timers{MinTx: p.BFD.MinTx, MinRx: p.BFD.MinRx, Multiplier: uint8(p.BFD.Multiplier)},
 	}
 	if !s.Local.IsValid() {
@@ -56,6 +56,9 @@ func (c compiler) appendBFD(sessions []bfd.Session, p config.Peer) []bfd.Session
 	}
 	if i := slices.IndexFunc(c.BFD, func(b bfd.Status) bool { return b.Peer == p.Name && b.Remote == p.Address }); i >= 0 {
 		was, gateway := c.BFD[i], p.Type == config.TypeGateway
+		if c.isEither(p) {
+			s.Multihop = was.Multihop != c.Mute[p.Name]
+		}
 		if lost := !c.onSubnet(p.Address) && !p.Address.IsLinkLocalUnicast(); lost && !was.Multihop && (gateway || !s.Multihop) || !s.Local.IsValid() {
 			s.Local, s.Multihop = was.Local, was.Multihop
 		}
@@ -68,10 +71,23 @@ func (c compiler) appendBFD(sessions []bfd.Session, p config.Peer) []bfd.Session
 
 // isFar tells whether BFD with a peer goes over several hops. To a gateway it does
 // beyond the uplinks' subnets; to others where BIRD and FRR take it so: with multihop,
-// and with all of iBGP.
+// and with iBGP.
 func (c compiler) isFar(p config.Peer) bool {
-	if p.Type == config.TypeGateway {
+	switch {
+	case p.BFD.SessionMode == config.BFDSingleHop:
+		return false
+	case p.BFD.SessionMode == config.BFDMultihop:
+		return true
+	case p.Type == config.TypeGateway:
 		return !c.onSubnet(p.Address)
 	}
 	return p.Multihop > 1 || p.AS == c.Config.BGP.AS
+}
+
+// isEither tells whether BFD with a peer may be of either kind: with a connected switch of
+// iBGP it is multihop for BIRD and FRR, and single-hop for Junos and others, and for BIRD
+// with "direct". It is tried in turn until the peer is heard.
+func (c compiler) isEither(p config.Peer) bool {
+	return p.BFD.SessionMode == config.BFDAutomatic && p.Type == config.TypeToR && p.Multihop == 1 && p.AS == c.Config.BGP.AS &&
+		(c.onSubnet(p.Address) || p.Address.IsLinkLocalUnicast())
 }

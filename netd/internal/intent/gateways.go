@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"netd/netd/config"
 	"netd/netd/internal/link"
@@ -126,6 +127,39 @@ func (c compiler) routes(r *Routes) {
 	for _, p := range c.peers() {
 		r.Peers = append(r.Peers, p.Address)
 	}
+}
+
+// Origin says who may be behind a path.
+func (i Intent) Origin() route.Origin {
+	o := route.Origin{ByAS: map[uint32]string{}, Gateway: func(a netip.Addr) string {
+		if name := i.Routes.Gateways[a]; name != "" {
+			return name
+		}
+		for _, r := range i.Routes.Ranges {
+			if r.Prefix.Contains(a) {
+				return r.Name + "[" + a.String() + "]" // as its session is called
+			}
+		}
+		return ""
+	}}
+	for name, a := range i.Sessions.About {
+		if a.Kind != string(config.TypeGateway) {
+			continue
+		}
+		if _, shared := o.ByAS[a.AS]; shared || a.AS == i.Sessions.AS {
+			name = ""
+		}
+		o.ByAS[a.AS] = name
+	}
+	kinds := map[string]route.PeerKind{string(config.TypeGateway): route.GatewayPeer, string(config.TypeReflector): route.ReflectorPeer}
+	o.Peer = func(name string) (route.PeerKind, uint32) {
+		about, known := i.Sessions.About[name]
+		if in, _, ranged := strings.Cut(name, "["); !known && ranged {
+			about = i.Sessions.Ranges[in]
+		}
+		return kinds[about.Kind], about.AS
+	}
+	return o
 }
 
 // encapsulation is the route's word for the configuration's. One that is not known here

@@ -52,8 +52,9 @@ type Facts struct {
 	// with peers that have not connected again.
 	BFD     []bfd.Status
 	Settled bool
-	// Returning are peers that have restarted, and whose BFD is for later.
-	Returning map[string]bool
+	// Returning are peers that have restarted, and whose BFD is for later. Mute are those
+	// of Undecided that were long not heard by BFD.
+	Returning, Mute map[string]bool
 }
 
 // Intent is what is wanted.
@@ -142,6 +143,8 @@ type Sessions struct {
 	// About is what a person is told of each, by name; Ranges by the range's.
 	About, Ranges map[string]About
 	BFD           bfd.Wanted
+	// Undecided are the peers whose BFD may be single-hop or multihop.
+	Undecided []string
 }
 
 // Peer is a peer as far as its paths and its uplink are concerned.

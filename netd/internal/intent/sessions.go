@@ -1,6 +1,7 @@
 package intent
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -39,6 +40,9 @@ func (c compiler) sessions(i Intent) Sessions {
 	}
 	for _, p := range c.peers() {
 		s.ToRs = append(s.ToRs, Peer{p.Name, p.Address, p.Interface})
+		if p.BFD != nil && c.isEither(p) {
+			s.Undecided = append(s.Undecided, p.Name)
+		}
 	}
 	return s
 }
@@ -97,6 +101,9 @@ func (c compiler) peer(p config.Peer, s bgp.Session) bgp.Peer {
 	other := c.otherFamily(local)
 	if p.Address.IsLinkLocalUnicast() {
 		other = netip.Addr{} // What such a peer can reach is our link-local address (RFC 8950).
+	}
+	for _, capability := range p.NoCapabilities {
+		s.Without = append(s.Without, string(capability))
 	}
 	return bgp.Peer{
 		Name: p.Name, Address: p.Address, Interface: p.Interface, Local: local, NextHop: other,
@@ -167,8 +174,11 @@ func (c compiler) about(p config.Peer) About {
 	if p.Source.IsValid() {
 		a.Options = append(a.Options, "from "+p.Source.String())
 	}
+	if len(p.NoCapabilities) > 0 {
+		a.Options = append(a.Options, fmt.Sprint("without capabilities ", p.NoCapabilities))
+	}
 	if p.BFD != nil {
-		a.Options = append(a.Options, fmt.Sprintf("BFD %s/%s x %d", p.BFD.MinTx, p.BFD.MinRx, p.BFD.Multiplier))
+		a.Options = append(a.Options, fmt.Sprintf("BFD %s/%s x %d, %s", p.BFD.MinTx, p.BFD.MinRx, p.BFD.Multiplier, cmp.Or(p.BFD.SessionMode, config.BFDAutomatic)))
 	}
 	return a
 }

@@ -86,6 +86,8 @@ func (e *events) loss(s apiutil.PeerState) *api.Peer {
 // explain says what GoBGP's own words leave out.
 func (e ending) explain(p *api.PeerState) {
 	switch {
+	case e.opening != "":
+		p.DisconnectMessage = e.opening
 	case e.expired:
 		p.DisconnectReason, p.DisconnectMessage = api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED, "hold timer expired"
 	case e.words != "":

@@ -23,6 +23,7 @@ type heard struct {
 // ending is what the log says of a session's end.
 type ending struct {
 	words   string // the peer's
+	opening string // why it did not even begin
 	expired bool   // the hold timer has
 }
 

@@ -39,10 +39,12 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	reasons := newReasons(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
 	logger := slog.New(reasons)
 	told := &events{heard: reasons.heard}
+	calls := newCalls(logger, reasons.heard)
+	begun := func() error { return calls.begin(told.server.Load()) }
 	s := server.NewBgpServer(
 		server.GrpcListenAddress("unix://"+socket),
 		server.GrpcOption([]grpc.ServerOption{
-			grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.MaxSendMsgSize(wire.MaxMessage), grpc.UnaryInterceptor(caged(logger)),
+			grpc.MaxRecvMsgSize(wire.MaxMessage), grpc.MaxSendMsgSize(wire.MaxMessage), grpc.ChainUnaryInterceptor(caged(logger, begun), calls.intercept),
 			grpc.StreamInterceptor(told.intercept),
 		}),
 		server.LoggerOption(logger, level),
@@ -51,7 +53,7 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	go s.Serve()
 	go heap.Pace(ctx)
 	go endOrphans(ctx, s, logger)
-	if err := hint(ctx, s, pipe, failed); err != nil {
+	if err := errors.Join(hint(ctx, s, pipe, failed), calls.watch(ctx, s)); err != nil {
 		return err
 	}
 	select {
@@ -118,8 +120,9 @@ func hint(ctx context.Context, s *server.BgpServer, pipe io.Writer, failed chan<
 }
 
 // caged shuts the cage around StartBgp: by then the API's socket is open, and no
-// peer has been heard yet. When the listener is open too, the capability goes.
-func caged(log *slog.Logger) grpc.UnaryServerInterceptor {
+// peer has been heard yet. When the listener is open too, the capability goes, and begun
+// is called.
+func caged(log *slog.Logger, begun func() error) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		start, ok := request.(*api.StartBgpRequest)
 		if !ok {
@@ -134,6 +137,6 @@ func caged(log *slog.Logger) grpc.UnaryServerInterceptor {
 		if err != nil {
 			return nil, err
 		}
-		return response, cage.DropCapabilities()
+		return response, errors.Join(cage.DropCapabilities(), begun())
 	}
 }

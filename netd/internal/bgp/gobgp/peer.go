@@ -23,7 +23,7 @@ func (c Config) APIPeer(p Peer, restarting bool) *api.Peer {
 	peer := &api.Peer{
 		Conf: &api.PeerConf{
 			NeighborAddress: p.Address.String(), PeerAsn: p.AS, LocalAsn: c.localAS(p.Session), AuthPassword: p.Password,
-			AllowOwnAsn: anyOwnAS, AdminDown: p.Shutdown, Description: p.Name,
+			AllowOwnAsn: anyOwnAS, AdminDown: p.Shutdown, Description: description(p),
 		},
 		Timers:          p.timers(),
 		Transport:       &api.Transport{LocalAddress: p.Local.String(), PassiveMode: p.Passive},

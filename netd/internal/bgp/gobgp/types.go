@@ -3,6 +3,7 @@ package gobgp
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"netd/netd/internal/filter"
@@ -45,6 +46,8 @@ type Session struct {
 	Password string
 	// Passive: the peer connects, not we.
 	Passive bool
+	// Without are the capabilities that our OPEN leaves out, by their names.
+	Without []string
 	// HoldTime, Keepalive and ConnectRetry are in whole seconds, as on the wire.
 	HoldTime, Keepalive, ConnectRetry time.Duration
 	// MaxPrefixes ends the session when the peer sends more in one family. From
@@ -131,6 +134,11 @@ type PeerState struct {
 
 // Established tells whether the session is up.
 func (s PeerState) Established() bool { return s.State == "Established" }
+
+// Refused tells whether there is no session because the peer does not want our OPEN.
+func (s PeerState) Refused() bool {
+	return !s.Established() && !s.Shutdown && strings.HasPrefix(s.Reason, Refused)
+}
 
 // SameProcess tells whether two configurations need the same process.
 func (c Config) SameProcess(o Config) bool {
