@@ -72,14 +72,20 @@ func TestNote(t *testing.T) {
 	minute := time.Minute
 	for name, steps := range map[string][]step{
 		"silent": {
-			{0, heard(a, 30*minute), a, false}, {minute, heard(b, 30*minute), a, true}, {minute + 2*time.Second, message{}, a, true},
-			{minute + answerTime, message{}, b, false}, {2 * minute, heard(b, 30*minute), b, false},
+			{0, heard(a, 30*minute), a, false},
+			{minute, heard(b, 30*minute), a, true},
+			{minute + 2*time.Second, message{}, a, true},
+			{minute + answerTime, message{}, b, false},
+			{2 * minute, heard(b, 30*minute), b, false},
 		},
 		"two": {
-			{0, heard(a, 0), a, false}, {minute, heard(b, 0), a, true}, {minute + 3*time.Second, heard(a, 0), a, false},
+			{0, heard(a, 0), a, false},
+			{minute, heard(b, 0), a, true},
+			{minute + 3*time.Second, heard(a, 0), a, false},
 			{minute + answerTime, message{}, a, false},
 			{minute + 10*time.Second, heard(b, 0), a, false}, // a minute's peace
-			{3 * minute, heard(b, 0), a, true}, {3*minute + answerTime, message{}, b, false},
+			{3 * minute, heard(b, 0), a, true},
+			{3*minute + answerTime, message{}, b, false},
 		},
 		"leaves":          {{0, heard(a, 30*minute), a, false}, {minute, heard(a, 0), a, false}, {minute + time.Second, heard(b, 9*time.Second), b, false}},
 		"never a default": {{0, heard(a, 0), a, false}, {minute, heard(a, 0), a, false}, {minute, heard(b, 0), a, true}},
