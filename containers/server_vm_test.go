@@ -101,7 +101,7 @@ func TestBrokenDatabase(t *testing.T) {
 	w.startRuntime(sleeper("web-0"))
 	w.awaitRunning("web-0")
 	b, err := os.ReadFile(filepath.Join(w.dir, "containerd.log"))
-	if err != nil || !strings.Contains(string(b), "containerd's database is broken") {
+	if err != nil || !strings.Contains(string(b), "what containerd keeps is broken") {
 		t.Errorf("containerd did not say that its database is broken: %v\n%s", err, b)
 	}
 }

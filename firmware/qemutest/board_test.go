@@ -167,6 +167,7 @@ func TestBoardFromPowerOnToPowerOff(t *testing.T) {
 				if got := mustRun(t, m, "cat /data/kept"); got != "kept\n" {
 					t.Errorf("/data/kept: got %q", got)
 				}
+				mustRun(t, m, "mv /data/containerd /data/was && touch /data/containerd && sync")
 			})
 			t.Run("power button", func(t *testing.T) {
 				if err := m.PowerOff(within(t, 60*time.Second)); err != nil {
@@ -181,25 +182,31 @@ func TestBoardFromPowerOnToPowerOff(t *testing.T) {
 					t.Errorf("not in order:\n%s", m.console.end())
 				}
 			})
-			t.Run("torn state and data", func(t *testing.T) { testTornDisk(t, m, disk) })
+			t.Run("torn state, damaged data", func(t *testing.T) { testTornDisk(t, m, disk) })
 		})
 	}
 }
 
-// testTornDisk: the selector finds no state, and the data partition is no file
-// system any more. The board still boots slot A, and says what it has lost.
+// testTornDisk: the selector finds no state, a bit of the data partition's superblock has
+// flipped, and a file is where containerd has its folder. The board boots slot A, repairs
+// what there is, says what it has lost, and its pods run.
 func testTornDisk(t *testing.T, m *Machine, disk string) {
-	tear(t, disk, "state", "data")
+	tear(t, disk, "state")
+	flip(t, disk, "data", 1024+126)
 	if err := m.Restart(within(t, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	login(t, m)
-	if got := mustRun(t, m, "netd status"); !strings.Contains(got, "nothing survives a reboot") {
-		t.Errorf("netd status does not tell of the data partition:\n%s", got)
+	got := mustRun(t, m, "netd status")
+	for _, want := range []string{"PROBLEM  /data was damaged (", "), and was repaired at this start by ", "PROBLEM  /data/containerd is no folder: it is now /data/containerd.damaged-"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("netd status does not say %q:\n%s", want, got)
+		}
 	}
-	if got := mustRun(t, m, "findmnt -no FSTYPE /data 2>/dev/null || awk '$2 == \"/data\" {print $3}' /proc/mounts"); got != "tmpfs\n" {
-		t.Errorf("/data is a %q", got)
+	if got := mustRun(t, m, "cat /data/kept; awk '$2 == \"/data\" {print $3}' /proc/mounts"); got != "kept\next4\n" {
+		t.Errorf("/data: %q", got)
 	}
+	mustRun(t, m, `for i in $(seq 250); do test $(netd pods | grep -c running) -ge 1 && exit 0; usleep 200000; done; netd pods; exit 1`)
 	if err := m.PowerOff(within(t, 60*time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -207,6 +214,31 @@ func testTornDisk(t *testing.T, m *Machine, disk string) {
 
 // tear overwrites the beginning of partitions, as a dying flash chip does.
 func tear(t *testing.T, disk string, labels ...string) {
+	t.Helper()
+	for _, label := range labels {
+		change(t, disk, label, func(f *os.File, at int64) error {
+			_, err := f.WriteAt(bytes.Repeat([]byte("torn"), 64<<10), at)
+			return err
+		})
+	}
+}
+
+// flip changes one bit of a partition.
+func flip(t *testing.T, disk, label string, offset int64) {
+	t.Helper()
+	change(t, disk, label, func(f *os.File, at int64) error {
+		b := make([]byte, 1)
+		if _, err := f.ReadAt(b, at+offset); err != nil {
+			return err
+		}
+		b[0] ^= 0x40
+		_, err := f.WriteAt(b, at+offset)
+		return err
+	})
+}
+
+// change does something to a partition of a disk, of which it is told the beginning.
+func change(t *testing.T, disk, label string, do func(f *os.File, at int64) error) {
 	t.Helper()
 	f, err := os.OpenFile(disk, os.O_RDWR, 0)
 	if err != nil {
@@ -217,14 +249,12 @@ func tear(t *testing.T, disk string, labels ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, label := range labels {
-		p, ok := table.ByLabel(label)
-		if !ok {
-			t.Fatalf("%s has no partition %s", disk, label)
-		}
-		if _, err := f.WriteAt(bytes.Repeat([]byte("torn"), 64<<10), p.Offset()); err != nil {
-			t.Fatal(err)
-		}
+	p, ok := table.ByLabel(label)
+	if !ok {
+		t.Fatalf("%s has no partition %s", disk, label)
+	}
+	if err := do(f, p.Offset()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -243,7 +243,7 @@ func (e *ExitError) Error() string {
 // cleanOutput takes away carriage returns and lines that are not the command's:
 // the kernel's, and those of netd init and of the daemons that it speaks for.
 func cleanOutput(s string) string {
-	foreign := regexp.MustCompile(`^\[ *[0-9]+\.[0-9]{6}\] |^netd init: |^(?:run|containerd): .*\blevel=`)
+	foreign := regexp.MustCompile(`^\[ *[0-9]+\.[0-9]{6}\] |^netd init: |^(?:run|containerd): .*\blevel=|^netd [^ ]+: (?:GOOD|DEGRADED|DOWN) `)
 	var lines []string
 	for line := range strings.SplitSeq(strings.ReplaceAll(s, "\r", ""), "\n") {
 		if !foreign.MatchString(line) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"netd/netd/config"
 )
 
@@ -37,6 +39,11 @@ func RunInteractive(o Options) error {
 		rest = append(rest, "-netdev", fmt.Sprintf("user,id=port%d,restrict=on", i), "-device", fmt.Sprintf("%s,netdev=port%d", nic, i))
 	}
 	args := commandLine(b, o, vars, rest...)
+	// The firmware clears the screen: what is there, such as the password of an image that
+	// was just made, goes where a person can scroll back to it.
+	if size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ); err == nil {
+		fmt.Print(strings.Repeat("\n", int(size.Row)))
+	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -46,6 +46,9 @@ type Options struct {
 	Dir string
 	// MemoryMiB is 512 by default, CPUs 2.
 	MemoryMiB, CPUs int
+	// Late: the disk is not there when the machine is switched on; see Plug. The firmware
+	// then needs a kernel by ExtraArgs.
+	Late bool
 	// ExtraArgs are added to QEMU's command line.
 	ExtraArgs []string
 }
@@ -119,8 +122,13 @@ func commandLine(b *config.Board, o Options, vars string, rest ...string) []stri
 		"-name", filepath.Base(o.Dir), "-nodefaults", "-no-user-config", "-display", "none",
 		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+comma(q.Code),
 		"-drive", "if=pflash,unit=1,format=raw,file="+comma(vars),
-		"-drive", "if=none,id=disk,format=raw,discard=unmap,file="+comma(o.Disk), "-device", q.Disk+",drive=disk",
+		"-drive", "if=none,id=disk,format=raw,discard=unmap,file="+comma(o.Disk),
 	)
+	if o.Late {
+		args = append(args, "-device", "pcie-root-port,id=late,chassis=1")
+	} else {
+		args = append(args, "-device", q.Disk+",drive=disk")
+	}
 	for i, nic := range o.NICs {
 		args = append(args,
 			"-netdev", fmt.Sprintf("tap,id=port%d,ifname=%s,script=no,downscript=no", i, comma(nic.Tap)),
@@ -229,9 +237,33 @@ func (m *Machine) Restart(ctx context.Context) error {
 	return m.start(ctx)
 }
 
+// Plug puts a Late disk in, while the machine runs.
+func (m *Machine) Plug(ctx context.Context) error {
+	driver, _, _ := strings.Cut(m.board.QEMU.Disk, ",")
+	return m.qmp(ctx, "device_add", map[string]string{"driver": driver, "bus": "late", "drive": "disk", "id": "disk0"})
+}
+
+// Type types on the machine's keyboard, which is not the console's line. It knows letters,
+// digits, hyphens and the end of a line.
+func (m *Machine) Type(ctx context.Context, text string) error {
+	for _, c := range text {
+		key := string(c)
+		switch c {
+		case '-':
+			key = "minus"
+		case '\n':
+			key = "ret"
+		}
+		if err := m.qmp(ctx, "send-key", map[string]any{"keys": []map[string]string{{"type": "qcode", "data": key}}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // PowerOff presses the power button and waits until the machine is off.
 func (m *Machine) PowerOff(ctx context.Context) error {
-	if err := m.qmp(ctx, "system_powerdown"); err != nil {
+	if err := m.qmp(ctx, "system_powerdown", nil); err != nil {
 		return err
 	}
 	return m.WaitOff(ctx)

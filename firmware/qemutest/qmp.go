@@ -27,8 +27,8 @@ func (m *Machine) dial(ctx context.Context, name string) (net.Conn, error) {
 	}
 }
 
-// qmp executes a command without arguments on QEMU's monitor.
-func (m *Machine) qmp(ctx context.Context, command string) error {
+// qmp executes a command on QEMU's monitor; its arguments may be nil.
+func (m *Machine) qmp(ctx context.Context, command string, arguments any) error {
 	c, err := m.dial(ctx, "qmp")
 	if err != nil {
 		return err
@@ -42,8 +42,13 @@ func (m *Machine) qmp(ctx context.Context, command string) error {
 	if err := in.Decode(&greeting); err != nil || greeting.QMP == nil {
 		return fmt.Errorf("greeting of QEMU's monitor: %w", err)
 	}
-	for _, name := range []string{"qmp_capabilities", command} {
-		if err := json.NewEncoder(c).Encode(map[string]string{"execute": name}); err != nil {
+	type order struct {
+		Execute   string `json:"execute"`
+		Arguments any    `json:"arguments,omitempty"`
+	}
+	for _, o := range []order{{"qmp_capabilities", nil}, {command, arguments}} {
+		name := o.Execute
+		if err := json.NewEncoder(c).Encode(o); err != nil {
 			return fmt.Errorf("tell QEMU %s: %w", name, err)
 		}
 		for {

@@ -310,7 +310,7 @@ func passwordHash() want[string] {
 		`\$6\$(rounds=[0-9]{4,9}\$)?` + salt + `{1,16}\$` + end + `{86}|` +
 		`\$y\$` + salt + `+\$` + salt + `{1,86}\$` + end + `{43})$`)
 	return want[string]{
-		`a whole crypt(5) hash that begins with $5$, $6$ or $y$, as "openssl passwd -6" prints it`, "",
+		`a whole crypt(5) hash that begins with $5$, $6$ or $y$, as "openssl passwd -6" prints it, or "none"`, "",
 		func(n *node) (string, *wrong) {
 			s, ok := n.value.(string)
 			switch {
