@@ -295,7 +295,7 @@ func TestDHCPUplink(t *testing.T) {
 		}
 		within(t, time.Minute, "the session", gw.Established)
 		within(t, time.Minute, "the status after the lease", says(gw, "uplink   uplink0 10.0.1.50/24, MTU 1400, carrier", "status"))
-		if out, err := gw.Ask(t.Context(), "status"); err != nil || !strings.Contains(out, "router id 10.0.1.50") || strings.Contains(out, "PROBLEM") {
+		if out, err := gw.Ask(t.Context(), "status"); err != nil || !strings.Contains(out, "router id 10.64.1.0") || strings.Contains(out, "PROBLEM") {
 			t.Errorf("status: %s %v", out, err)
 		}
 		within(t, time.Minute, "the MTU of the pod that was there before the lease", func(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"hash/fnv"
 	"net/netip"
 	"slices"
 )
@@ -66,7 +67,9 @@ func (r *reader) checkRouterID(f *rawFile) {
 }
 
 // defaultRouterID is what BGP is called by if the file does not say: the gateway's own IPv4
-// address, or else its first uplink's. It is invalid if only a lease will tell.
+// address, or else an uplink's, or else the first of a block, or else a number made of its name. It is never
+// a lease's: another router id is another speaker, and each session would end with an address
+// that only one of them uses.
 func (f *rawFile) defaultRouterID() netip.Addr {
 	for _, a := range f.gateway.addresses.v {
 		if a.ok && a.v.Is4() {
@@ -74,14 +77,21 @@ func (f *rawFile) defaultRouterID() netip.Addr {
 		}
 	}
 	for _, u := range f.uplinks {
-		if u.dhcp.v {
-			return netip.Addr{}
-		}
 		for _, a := range u.addresses.v {
 			if a.ok && a.v.Addr().Is4() {
 				return a.v.Addr()
 			}
 		}
 	}
-	return netip.Addr{}
+	for _, p := range f.pools {
+		if p.block.ok && p.block.v.Addr().Is4() {
+			return p.block.v.Masked().Addr() // A block is nobody else's.
+		}
+	}
+	if allStatic(f.uplinks) {
+		return netip.Addr{}
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(f.gateway.name.v))
+	return netip.AddrFrom4([4]byte(h.Sum(nil)))
 }

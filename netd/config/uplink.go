@@ -66,16 +66,16 @@ func (r *reader) checkUplinkAddresses(u rawUplink, f *rawFile) {
 		r.conflict(u.addresses.n, `without dhcp = true: expected at least one address, e.g. ["10.0.1.11/24"], or one in [gateway]`)
 	}
 	if !dhcp {
-		r.checkRouter(u, u.router)
+		r.checkRouter(u, u.router, f)
 	}
 	if u.router6.ok && !u.router6.v.IsLinkLocalUnicast() {
-		r.checkRouter(u, u.router6)
+		r.checkRouter(u, u.router6, f)
 	}
 }
 
-// checkRouter reports a router that is not on the uplink's subnet. Behind an address
-// without a subnet it is.
-func (r *reader) checkRouter(u rawUplink, router val[netip.Addr]) {
+// checkRouter reports a router that can not be one. In no subnet of the uplink's it may be
+// on the link all the same: clouds have such.
+func (r *reader) checkRouter(u rawUplink, router val[netip.Addr], f *rawFile) {
 	var subnets []string
 	within := !router.ok || !u.addresses.ok
 	for _, a := range u.addresses.v {
@@ -83,6 +83,9 @@ func (r *reader) checkRouter(u rawUplink, router val[netip.Addr]) {
 		case !a.ok:
 			within = true // unknown: do not guess
 		case a.v.Addr().Is4() != router.v.Is4():
+		case a.v.Contains(router.v) && !address.Holds(a.v, router.v) && a.v.Addr() != router.v:
+			within = true
+			r.conflict(router.n, "the first and last address of %s are not a host's: expected another one", a.v.Masked())
 		default:
 			subnets = append(subnets, a.v.Masked().String())
 			within = within || a.v.IsSingleIP() || address.Holds(a.v, router.v)
@@ -95,9 +98,23 @@ func (r *reader) checkRouter(u rawUplink, router val[netip.Addr]) {
 	case within:
 	case len(subnets) == 0:
 		r.conflict(router.n, "the uplink has no address of this family: expected one")
+	case f.subnetOf(router.v) != nil:
+		r.conflict(router.n, "in the subnet of another uplink (%s): expected a host's address in %s", f.subnetOf(router.v), strings.Join(subnets, " or "))
 	default:
-		r.conflict(router.n, "not in the uplink's subnet: expected a host's address in %s", strings.Join(subnets, " or "))
+		r.add(isWarning, router.n, router.n.src, fmt.Sprintf("not in the uplink's subnet, so it is taken to be on its link all the same, as some clouds have it; expected a host's address in %s, unless that is what you want", strings.Join(subnets, " or ")))
 	}
+}
+
+// subnetOf is the address of an uplink in whose subnet another is, or nil.
+func (f *rawFile) subnetOf(a netip.Addr) *node {
+	for _, u := range f.uplinks {
+		for _, own := range u.addresses.v {
+			if own.ok && own.v.Contains(a) {
+				return own.n
+			}
+		}
+	}
+	return nil
 }
 
 // ownAddresses has the gateway's static addresses.

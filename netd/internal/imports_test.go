@@ -28,7 +28,8 @@ func owners() []owner {
 		{"github.com/BurntSushi/toml", []string{"netd/config"}, "what is configured is a config.Config, checked as a whole"},
 		{"go.etcd.io/bbolt", []string{"netd/internal/store", "containers"}, "store keeps netd's state; containers opens containerd's own databases"},
 		{"github.com/prometheus", []string{"netd/internal/metrics"}, "metrics names and labels every metric; the others hand it plain numbers"},
-		{"github.com/insomniacslk/dhcp", []string{"netd/internal/link"}, "a lease is link's"},
+		{"github.com/insomniacslk/dhcp", []string{"netd/internal/dhcp"}, "a lease is dhcp's"},
+		{"github.com/mdlayher/packet", []string{"netd/internal/arp", "netd/internal/dhcp"}, "they alone hear what is not for an address of ours"},
 	}
 }
 
@@ -42,7 +43,7 @@ func ranks() map[string]int {
 		"netd/outlet":            -1,
 		"netd/internal/bgp/wire": -1, // what two processes say to each other
 		"netd/config":            0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
-		"netd/internal/cage": 0, "netd/internal/rawbgp": 0, "netd/internal/bgp/gobgp": 0,
+		"netd/internal/arp": 0, "netd/internal/cage": 0, "netd/internal/dhcp": 0, "netd/internal/rawbgp": 0, "netd/internal/bgp/gobgp": 0,
 		"netd/internal/link": 1, "netd/internal/pod": 1, "netd/internal/route": 1, "netd/internal/policy": 1,
 		"netd/internal/bgp": 1, "netd/internal/bfd": 1, "netd/internal/radv": 1, "netd/internal/api": 1, "netd/internal/metrics": 1,
 		"netd/internal/intent": 2, // pure

@@ -33,9 +33,10 @@ func daemonFiles() map[string]file {
 		"box.go":     {[]string{"intent", "netd/layout"}, "it writes what a box as a whole is called", ""},
 
 		"settings.go": {[]string{"netd/config", "intent", "netd/wake"}, "it has the configuration and the orders, and leaves to intent what they mean", "settings"},
-		"uplinks.go":  {[]string{"intent", "link", "pod", "radv", "rtnl", "netd/layout"}, "it has links, and nothing that is spoken over them", "uplinks"},
+		"uplinks.go":  {[]string{"dhcp", "intent", "link", "pod", "radv", "rtnl", "netd/layout"}, "it has links, and nothing that is spoken over them", "uplinks"},
 		"carrier.go":  {[]string{"link", "rtnl"}, "it looks at carriers; who is lost with one is the round's to say", "uplinks"},
-		"lease.go":    {[]string{"link"}, "it keeps leases", "uplinks"},
+		"lease.go":    {[]string{"arp", "dhcp", "intent", "netd/wake"}, "it keeps leases", "uplinks"},
+		"claims.go":   {[]string{"arp", "intent", "link", "netd/wake"}, "it knows who has our addresses, too, and gives none up", "uplinks"},
 		"tunnels.go":  {[]string{"intent", "link", "route", "rtnl"}, "it has tunnels; which routes lead there is the plan's to say", "tunnels"},
 		"policies.go": {[]string{"intent", "link", "policy", "netd/layout"}, "it has what the kernel forwards and drops", "policies"},
 		"pods.go":     {[]string{"ipam", "pod", "route", "store"}, "it has the pods' networks; what runs in them is the runtime's", "pods"},
@@ -49,7 +50,7 @@ func daemonFiles() map[string]file {
 		"board.go":    {[]string{"api", "bgp", "pod", "route"}, "it has the view, made of what the packages know", "board"},
 
 		"daemon.go": {
-			[]string{"containers", "api", "intent", "ipam", "link", "metrics", "pod", "radv", "route", "rtnl", "store"},
+			[]string{"containers", "api", "dhcp", "intent", "ipam", "metrics", "pod", "radv", "route", "rtnl", "store"},
 			"it puts the parts together", "",
 		},
 		"round.go":   {[]string{"intent", "route", "rtnl"}, "it has the order of the parts; each knows itself what it does", ""},

@@ -152,7 +152,7 @@ type BFD struct {
 // Route is the decision for one prefix.
 type Route struct {
 	Prefix netip.Prefix `json:"prefix"`
-	// Kind is pod, blackhole, native or ipip; empty if the prefix has no route.
+	// Kind is pod, blackhole, native, onlink or a tunnel's; empty if the prefix has no route.
 	Kind    string     `json:"kind,omitempty"`
 	NextHop netip.Addr `json:"next_hop,omitzero"`
 	Link    string     `json:"link,omitempty"`

@@ -55,9 +55,9 @@ started (FLAPS), prefixes received, accepted (by the import filter) and sent, an
 it was last lost. With NAME all that is known of one: timers, families, what the peer
 can do, what the configuration says.`},
 		{name: "routes", short: "which way each prefix goes, and why", run: routes, long: `
-One line a prefix. KIND is pod, blackhole (the unused part of an own block), native
-(the next hop is on a connected subnet), ipip, sit, ip6tnl or vxlan (the tunnel to
-another gateway); "-" has no route. netd explain tells more of one of them.`},
+One line a prefix. KIND is pod, blackhole (the unused part of an own block), native (the
+next hop is on a connected subnet), onlink (a router in no subnet), ipip, sit, ip6tnl or
+vxlan (the tunnel to another gateway); "-" has no route. netd explain tells more of one.`},
 		{name: "pods", short: "pods, their addresses and states", run: pods, long: `
 One line a pod; REASON says why it does not run, and its workload's key restart what
 then follows. Its network namespace has its name: ip netns exec POD ping 10.64.2.0`},

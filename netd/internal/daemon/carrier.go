@@ -41,7 +41,9 @@ func (u *uplinks) noteCarriers(states []link.State) bool {
 		changed = changed || at < 0 || u.states[at].Carrier != s.Carrier
 		u.log.Info("uplink", "link", s.Name, "carrier", s.Carrier, "addresses", s.Addresses, "problem", s.Problem)
 		if _, dark := u.dark[s.Name]; s.Carrier {
-			delete(u.dark, s.Name)
+			if delete(u.dark, s.Name); at >= 0 && !u.states[at].Carrier {
+				u.returned(s.Name)
+			}
 		} else if !dark {
 			u.dark[s.Name] = time.Now()
 		}

@@ -11,9 +11,9 @@ import (
 
 	"netd/containers"
 	"netd/netd/internal/api"
+	"netd/netd/internal/dhcp"
 	"netd/netd/internal/intent"
 	"netd/netd/internal/ipam"
-	"netd/netd/internal/link"
 	"netd/netd/internal/metrics"
 	"netd/netd/internal/pod"
 	"netd/netd/internal/radv"
@@ -99,8 +99,8 @@ func newDaemon(o Options, t *tasks, l loaded, ended string) *Daemon {
 		opts: o, loop: lp, tasks: t,
 		settings: newSettings(o, lp, l, ended),
 		uplinks: &uplinks{
-			log: o.Log, start: t.start, loop: lp, ports: o.loadPorts(), radv: radv.New(o.Log),
-			dark: map[string]time.Time{}, leases: map[string]link.Lease{}, leasing: map[string]leasing{},
+			log: o.Log, start: t.start, loop: lp, runDir: o.RunDir, ports: o.loadPorts(), radv: radv.New(o.Log),
+			dark: map[string]time.Time{}, leases: map[string]dhcp.Lease{}, leasing: map[string]*leasing{}, guarding: map[string]*guarding{},
 		},
 		tunnels:  &tunnels{},
 		policies: &policies{log: o.Log},

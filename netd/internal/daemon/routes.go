@@ -91,12 +91,36 @@ func (r *routes) apply(want intent.Intent, s surroundings) (route.Result, error)
 			}
 		}
 	}
+	hops := r.table.NextHops(f.Routers)
+	for _, s := range want.Routes.Statics {
+		if s.Router.IsValid() {
+			hops = append(hops, s.Router)
+		}
+	}
 	var err error
-	if f.Hops, err = r.lookUp(r.table.NextHops(f.Routers), want, s.uplinks, f.Tunnels); err != nil {
+	if f.Hops, err = r.lookUp(hops, want, s.uplinks, f.Tunnels); err != nil {
 		return route.Result{}, err
 	}
+	f.Statics = statics(want.Routes.Statics, f.Hops, s.uplinks)
 	r.facts, r.opts = f, route.Options{Hold: s.hold, Lost: s.dead}
 	return r.program()
+}
+
+// statics are those of the routes whose link is there, and why there is no way by others.
+func statics(all []route.Static, hops map[netip.Addr]route.Hop, uplinks []link.State) []route.Static {
+	var now []route.Static
+	for _, s := range all {
+		there := slices.ContainsFunc(uplinks, func(u link.State) bool { return u.Name == s.Uplink && u.Index != 0 })
+		hop := hops[s.Router]
+		switch {
+		case !there:
+			s.Why = "there is no link " + s.Uplink
+		case s.Router.IsValid() && (!hop.Connected || hop.Link != s.Uplink):
+			s.Why = fmt.Sprintf("the router %s is not reached on %s", s.Router, s.Uplink)
+		}
+		now = append(now, s)
+	}
+	return now
 }
 
 // applyPods puts the routes of pods into the kernel, and leaves all else as it was seen

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"netd/netd/internal/dhcp"
 	"netd/netd/internal/intent"
 	"netd/netd/internal/link"
 	"netd/netd/internal/pod"
@@ -26,12 +27,15 @@ type uplinks struct {
 	kernel  *rtnl.Conn
 	start   func(func(context.Context) error) context.CancelFunc
 	loop    *loop
+	runDir  string
 	ports   ports // of the board
 	radv    *radv.Monitor
 	states  []link.State
 	dark    map[string]time.Time // by uplink without carrier: since when
-	leases  map[string]link.Lease
-	leasing map[string]leasing
+	leases  map[string]dhcp.Lease
+	leasing map[string]*leasing
+	// guarding are those who look after the addresses.
+	guarding map[string]*guarding
 	// By link: the router that was heard there, and our own link-local address.
 	routers, linkLocals map[string]netip.Addr
 	ways                []netip.Prefix
@@ -73,9 +77,15 @@ func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	if err := u.makeRoom(want.Neighbours); err != nil {
 		return false, err
 	}
-	states, err := link.Apply(u.kernel, wanted, u.leases, want.Own)
+	states, err := link.Apply(u.kernel, wanted, want.Leased, want.Own)
 	if err != nil {
 		return false, err
+	}
+	u.guard(want, states)
+	for i := range states {
+		if c := u.conflict(states[i].Name); c != "" && states[i].Problem == "" {
+			states[i].Problem = c
+		}
 	}
 	u.noteCarriers(states)
 	same := slices.EqualFunc(u.states, states, link.State.Equal)

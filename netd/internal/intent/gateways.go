@@ -123,6 +123,7 @@ func (c compiler) routes(r *Routes) {
 	for _, g := range c.gatewayRanges() {
 		r.Ranges = append(r.Ranges, route.Range{Name: g.Name, Prefix: g.Prefix})
 	}
+	r.Statics = c.statics()
 	r.Peers = c.knownGateways()
 	for _, p := range c.peers() {
 		r.Peers = append(r.Peers, p.Address)

@@ -9,6 +9,7 @@ import (
 	"netd/netd/config"
 	"netd/netd/internal/bfd"
 	"netd/netd/internal/bgp"
+	"netd/netd/internal/dhcp"
 	"netd/netd/internal/link"
 	"netd/netd/internal/policy"
 	"netd/netd/internal/route"
@@ -21,7 +22,7 @@ type Sources struct {
 	// read is missing: better no session than one that anybody could take over.
 	Passwords map[string]string
 	Orders    Orders
-	Leases    map[string]link.Lease // by uplink
+	Leases    map[string]dhcp.Lease // by uplink
 	ByHand    []string              // names of the pods that were made by hand
 }
 
@@ -64,8 +65,10 @@ type Intent struct {
 	// Own are the gateway's addresses that are on no uplink.
 	Own        []netip.Addr
 	Neighbours link.Neighbours
-	// Leases are the uplinks that ask for one, and by what their link is found.
-	Leases map[string]string
+	// Leases are those that uplinks ask for, Leased what they have of them: what was given
+	// and may be used.
+	Leases map[string]Lease
+	Leased map[string]dhcp.Lease
 	// Heard are the links on which routers are listened for, LinkLocals those whose own
 	// link-local address is asked for.
 	Heard, LinkLocals []string
@@ -103,6 +106,8 @@ type Box struct {
 type Uplink struct {
 	link.Wanted
 	Prefixes []netip.Prefix
+	// Routers are on the link and in none of these subnets.
+	Routers []netip.Addr
 }
 
 // Pods are what is wanted of this gateway's pods.
@@ -124,6 +129,8 @@ type Routes struct {
 	Ranges   []route.Range
 	// Peers are the addresses that sessions run to.
 	Peers []netip.Addr
+	// Statics are routes that are known without BGP.
+	Statics []route.Static
 	// LeaveDelay is for how long a ToR's way has to stand before a tunnel is left for it.
 	LeaveDelay time.Duration
 }
@@ -175,15 +182,11 @@ type compiler struct {
 // Compile makes the whole intent. The same sources and facts make the same.
 func Compile(s Sources, f Facts) Intent {
 	c := compiler{s.Config, s, f}
+	leases := c.refuseLeases()
 	i := Intent{
-		Box: c.box(), Uplinks: c.uplinks(), Own: c.Gateway.Addresses, Leases: map[string]string{},
+		Box: c.box(), Uplinks: c.uplinks(), Own: c.Gateway.Addresses, Leases: leases, Leased: c.Leases,
 		Source: c.ownAddress(netip.Addr.Is4), Source6: c.ownAddress(netip.Addr.Is6), Forward6: c.pools6(),
 		Neighbours: c.neighbours(), AskWays: len(c.Config.BGP.Announces) > 0, Metrics: c.Management.Metrics,
-	}
-	for _, u := range c.Config.Uplinks {
-		if u.DHCP {
-			i.Leases[u.Name] = u.Match.Name + u.Match.MAC.String()
-		}
 	}
 	i.Heard, i.LinkLocals = c.heard()
 	i.Tunnels = c.tunnels(i.Source, i.Source6)

@@ -18,6 +18,7 @@ import (
 	"netd/netd/config"
 	"netd/netd/internal/bfd"
 	"netd/netd/internal/bgp"
+	"netd/netd/internal/dhcp"
 	"netd/netd/internal/link"
 )
 
@@ -109,13 +110,23 @@ func TestFacts(t *testing.T) {
 		}},
 		{"leased", "single.toml", func(s *Sources, f *Facts) {
 			s.Config.Uplinks[0].DHCP, s.Config.Uplinks[0].Addresses = true, nil
-			s.Config.BGP.RouterID = netip.Addr{}
-			s.Leases = map[string]link.Lease{"uplink0": {Address: pfx("10.9.0.7/24"), DNS: []netip.Addr{ip("10.9.0.2")}}}
+			s.Leases = map[string]dhcp.Lease{"uplink0": {Address: pfx("10.9.0.7/24"), DNS: []netip.Addr{ip("10.9.0.2")}}}
 			f.Uplinks[0].MTU = 1400
+		}},
+		{"leased-in-a-cloud", "single.toml", func(s *Sources, f *Facts) {
+			s.Config.Uplinks[0].DHCP, s.Config.Uplinks[0].Addresses, s.Config.Uplinks[0].Router = true, nil, netip.Addr{}
+			s.Leases = map[string]dhcp.Lease{"uplink0": {
+				Address: pfx("10.9.0.7/32"), Router: ip("192.0.2.1"), Server: ip("192.0.2.1"),
+				Routes: []dhcp.Route{{Prefix: pfx("198.51.100.0/24"), Router: ip("10.9.0.8")}, {Prefix: pfx("192.0.2.77/32")}},
+			}}
+			f.Uplinks[0].Addresses, f.Uplinks[0].Router = []netip.Prefix{pfx("10.9.0.7/32")}, ip("192.0.2.1")
+		}},
+		{"leased-in-the-pool", "single.toml", func(s *Sources, f *Facts) {
+			s.Config.Uplinks[0].DHCP, s.Config.Uplinks[0].Addresses = true, nil
+			s.Leases = map[string]dhcp.Lease{"uplink0": {Address: pfx("10.64.1.7/24"), Router: ip("10.64.1.1"), Server: ip("10.64.1.1")}}
 		}},
 		{"not-leased-yet", "single.toml", func(s *Sources, _ *Facts) {
 			s.Config.Uplinks[0].DHCP, s.Config.Uplinks[0].Addresses = true, nil
-			s.Config.BGP.RouterID = netip.Addr{}
 		}},
 		{"a-lost-link-leaves-bfd", "lab.toml", func(s *Sources, f *Facts) {
 			for i := range s.Config.BGP.GatewayPeers {

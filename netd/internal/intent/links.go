@@ -40,7 +40,7 @@ func (c compiler) uplinks() []Uplink {
 				w.Bond.Members = append(w.Bond.Members, c.linkMatch(m))
 			}
 		}
-		wanted = append(wanted, Uplink{w, c.prefixes(u)})
+		wanted = append(wanted, Uplink{w, c.prefixes(u), c.offSubnet(u)})
 	}
 	return wanted
 }
@@ -97,24 +97,25 @@ func (c compiler) ownAddress(family func(netip.Addr) bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// UplinkOf is the index of the uplink on whose subnet an address is, or whose link is its
-// zone; -1 if there is none.
+// UplinkOf is the index of the uplink on whose subnet an address is, whose router it is, or
+// whose link is its zone; -1 if there is none.
 func (i Intent) UplinkOf(a netip.Addr) int {
 	return slices.IndexFunc(i.Uplinks, func(u Uplink) bool {
 		on := func(p netip.Prefix) bool { return p.Contains(a) }
-		return a.Zone() == u.Name || a.Zone() == "" && slices.ContainsFunc(u.Prefixes, on)
+		return a.Zone() == u.Name || a.Zone() == "" && (slices.ContainsFunc(u.Prefixes, on) || slices.Contains(u.Routers, a))
 	})
 }
 
-// onSubnet tells whether an uplink has an address in the peer's subnet.
+// onSubnet tells whether an uplink has an address in the peer's subnet, or the peer is its
+// router.
 func (c compiler) onSubnet(peer netip.Addr) bool {
 	return slices.ContainsFunc(c.Facts.Uplinks, func(u link.State) bool {
-		return slices.ContainsFunc(u.Addresses, func(a netip.Prefix) bool { return a.Contains(peer) })
+		return u.Router == peer || u.Router6 == peer || slices.ContainsFunc(u.Addresses, func(a netip.Prefix) bool { return a.Contains(peer) })
 	})
 }
 
-// localFor is the own address to talk to a peer from: the one on its subnet, or
-// else the gateway's. It is fixed, so that no tunnel and no pod address is ever
+// localFor is the own address to talk to a peer from: the one on its subnet, or of the
+// uplink whose router it is, or else the gateway's. It is fixed, so that no tunnel and no pod address is ever
 // used by accident.
 func (c compiler) localFor(peer netip.Addr) netip.Addr {
 	if own, ok := c.Facts.LinkLocals[peer.Zone()]; ok && peer.Zone() != "" {
@@ -125,7 +126,13 @@ func (c compiler) localFor(peer netip.Addr) netip.Addr {
 			return a.Addr()
 		}
 	}
-	for _, a := range c.addresses() {
+	others := c.addresses()
+	for _, u := range c.Config.Uplinks {
+		if slices.Contains(c.offSubnet(u), peer) {
+			others = append(slices.Clone(c.prefixes(u)), others...)
+		}
+	}
+	for _, a := range others {
 		if a.Addr().Is4() == peer.Is4() {
 			return a.Addr()
 		}

@@ -18,9 +18,6 @@ func (c compiler) sessions(i Intent) Sessions {
 		AS: b.AS, RouterID: b.RouterID, BFD: bfd.Wanted{Sessions: c.bfd(), Linger: b.RestartTime, Stay: len(c.Returning) > 0},
 		About: map[string]About{}, Ranges: map[string]About{},
 	}
-	if !s.RouterID.IsValid() {
-		s.RouterID = i.Source
-	}
 	if b.AS != 0 && (i.Source.IsValid() || i.Source6.IsValid()) {
 		s.Speaker = &bgp.Wanted{Config: c.speaker(s.RouterID), Origins: c.origins(i.Announces)}
 	}

@@ -2,7 +2,7 @@
 //
 // It finds each uplink by name or MAC address, or makes it as a bond or a VLAN of
 // others; names it, sets MTU and addresses of both families (static, or leased by
-// DHCPv4, RFC 2131), and puts the gateway's own addresses on the loopback. Addresses
+// DHCPv4: package dhcp), and puts the gateway's own addresses on the loopback. Addresses
 // carry our mark (IFA_PROTO), links that it made an alias: what is not wanted any more
 // goes by that, and what others added is left alone.
 //

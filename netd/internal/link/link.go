@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"netd/netd/internal/dhcp"
 	"netd/netd/internal/rtnl"
 	"netd/netd/layout"
 )
@@ -54,7 +55,7 @@ func (s State) Equal(o State) bool {
 // An uplink whose link is missing, or that the kernel refuses, has its Problem in its
 // State and does not stop the others; the error is for a kernel that could not be read.
 // leases has what DHCP gave, by uplink name.
-func Apply(k Kernel, uplinks []Wanted, leases map[string]Lease, gateway []netip.Addr) ([]State, error) {
+func Apply(k Kernel, uplinks []Wanted, leases map[string]dhcp.Lease, gateway []netip.Addr) ([]State, error) {
 	links, err := k.Links()
 	if err != nil {
 		return nil, err
@@ -84,8 +85,8 @@ func Apply(k Kernel, uplinks []Wanted, leases map[string]Lease, gateway []netip.
 			continue
 		}
 		if u.DHCP {
-			lease, asked := leases[u.Name]
-			keep.held[found.Index] = !asked
+			lease := leases[u.Name]
+			keep.held[found.Index] = !lease.Address.IsValid() && !lease.Over
 			u, states[i].Router = u.leased(lease, found.MTU)
 		}
 		u.MTU = max(u.MTU, trunkMTU(uplinks, links, found.Index))
@@ -99,8 +100,8 @@ func Apply(k Kernel, uplinks []Wanted, leases map[string]Lease, gateway []netip.
 			}
 		}
 		states[i].Index = found.Index
-		if u.DHCP && len(u.Addresses) == 0 && states[i].Problem == "" {
-			states[i].Problem = "no DHCP lease yet"
+		if u.DHCP && states[i].Problem == "" {
+			states[i].Problem = leaseProblem(leases[u.Name])
 		}
 	}
 	if err := errors.Join(keep.sweep(k), sweepVirtual(k, uplinks)); err != nil {
@@ -114,9 +115,20 @@ func Apply(k Kernel, uplinks []Wanted, leases map[string]Lease, gateway []netip.
 	return states, nil
 }
 
+// leaseProblem is what a person is told of a lease, or of none.
+func leaseProblem(l dhcp.Lease) string {
+	switch {
+	case l.Address.IsValid():
+		return l.Problem
+	case l.Problem != "":
+		return "no DHCP lease yet: " + l.Problem
+	}
+	return "no DHCP lease yet"
+}
+
 // leased is the uplink with what a lease gave, and its router; mtu is the link's, which
 // is left alone until a server has been asked.
-func (u Wanted) leased(l Lease, mtu int) (Wanted, netip.Addr) {
+func (u Wanted) leased(l dhcp.Lease, mtu int) (Wanted, netip.Addr) {
 	if !l.Address.IsValid() {
 		u.MTU = mtu
 		return u, u.Router

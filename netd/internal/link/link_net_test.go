@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"netd/netd/internal/dhcp"
 	"netd/netd/internal/link"
 	"netd/netd/internal/ownnet"
 	"netd/netd/internal/rtnl"
@@ -38,7 +39,7 @@ func wire(t *testing.T) *rtnl.Conn {
 	return c
 }
 
-func apply(t *testing.T, c *rtnl.Conn, u link.Wanted, leases map[string]link.Lease) link.State {
+func apply(t *testing.T, c *rtnl.Conn, u link.Wanted, leases map[string]dhcp.Lease) link.State {
 	t.Helper()
 	states, err := link.Apply(c, []link.Wanted{u}, leases, nil)
 	if err != nil || len(states) != 1 {
@@ -128,11 +129,13 @@ func TestLeasedUplink(t *testing.T) {
 		expect(t, "before", none, apply(t, c, u, nil))
 
 		a, b := pfx("10.0.1.50/24"), pfx("10.0.1.51/24")
-		leases := map[string]link.Lease{"uplink0": {Address: a, Router: ip("10.0.1.1"), MTU: 1400}}
+		leases := map[string]dhcp.Lease{"uplink0": {Address: a, Router: ip("10.0.1.1"), MTU: 1400}}
 		expect(t, "the server's MTU", link.State{Name: "uplink0", MTU: 1400, Addresses: []netip.Prefix{a}, Router: ip("10.0.1.1")}, apply(t, c, u, leases))
-		leases["uplink0"] = link.Lease{Address: b}
+		leases["uplink0"] = dhcp.Lease{Address: b}
 		expect(t, "another address, and no MTU", link.State{Name: "uplink0", MTU: 1500, Addresses: []netip.Prefix{b}}, apply(t, c, u, leases))
-		leases["uplink0"] = link.Lease{}
+		leases["uplink0"] = dhcp.Lease{Problem: "no DHCP server answers"}
+		expect(t, "an address of an earlier life", link.State{Name: "uplink0", MTU: 1500, Addresses: []netip.Prefix{b}, Problem: "no DHCP lease yet: no DHCP server answers"}, apply(t, c, u, leases))
+		leases["uplink0"] = dhcp.Lease{Over: true}
 		none.MTU = 1500
 		expect(t, "the lease is lost", none, apply(t, c, u, leases))
 	})

@@ -199,3 +199,66 @@ func TestRouterAdvertisements(t *testing.T) {
 		none("after yet another", "2001:db8:9::11/64", "2001:db8:9::/64")
 	})
 }
+
+// Two uplinks on one wire: each answers for its own address, and asks from an address of its
+// link, not from the gateway's on the loopback.
+func TestOneWire(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		for _, line := range []string{
+			"ip netns add tor", "ip -n tor link add br0 type bridge forward_delay 0", "ip -n tor link set br0 up",
+			"ip -n tor addr add 10.0.1.1/24 dev br0", "ip -n tor addr add 10.0.2.1/24 dev br0",
+		} {
+			ownnet.Command(t, line)
+		}
+		var uplinks []link.Wanted
+		for i := range 2 {
+			n := strconv.Itoa(i)
+			ownnet.Command(t, "ip link add eth"+n+" type veth peer name port"+n+" netns tor")
+			ownnet.Command(t, "ip -n tor link set port"+n+" master br0 up")
+			uplinks = append(uplinks, link.Wanted{Name: "uplink" + n, MatchName: "eth" + n, MTU: 1500, Addresses: []netip.Prefix{pfx(fmt.Sprintf("10.0.%d.11/24", i+1))}})
+		}
+		c, err := rtnl.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := link.Forward(); err != nil {
+			t.Fatal(err)
+		}
+		var states []link.State
+		ownnet.Within(t, 20*time.Second, "both carriers", func() error {
+			if states, err = link.Apply(c, uplinks, nil, []netip.Addr{ip("10.255.0.11")}); err == nil && !(states[0].Carrier && states[1].Carrier) {
+				err = fmt.Errorf("%+v", states)
+			}
+			return err
+		})
+		ping := func(from ...string) {
+			t.Helper()
+			ownnet.Within(t, 20*time.Second, strings.Join(from, " "), func() error {
+				out, err := exec.Command(from[0], append(from[1:], "-c", "1", "-W", "1")...).CombinedOutput()
+				if err != nil {
+					err = fmt.Errorf("%w: %s", err, out)
+				}
+				return err
+			})
+		}
+		for range 3 { // Either could be the first to answer.
+			ownnet.Command(t, "ip -n tor neigh flush dev br0")
+			for i, s := range states {
+				a := uplinks[i].Addresses[0].Addr().String()
+				ping("nsenter", "--net=/run/netns/tor", "--", "ping", a)
+				if out := ownnet.Command(t, "ip -n tor neigh show "+a); !strings.Contains(out, s.MAC) {
+					t.Errorf("%s has %s; the ToR has heard: %s", a, s.MAC, out)
+				}
+			}
+		}
+		// What is asked from the gateway's own address is asked for with the link's: the ToR
+		// learns of whom it hears, and it hears of no 10.255.0.11.
+		ownnet.Command(t, "ip neigh flush dev uplink0")
+		ownnet.Command(t, "ip -n tor route add 10.255.0.11 via 10.0.1.11")
+		ping("ping", "-I", "10.255.0.11", "10.0.1.1")
+		if out := ownnet.Command(t, "ip -n tor neigh show"); strings.Contains(out, "10.255.0.11") {
+			t.Errorf("the ToR was asked by the gateway's own address: %s", out)
+		}
+	})
+}

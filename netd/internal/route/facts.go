@@ -14,6 +14,7 @@ type Kind string
 const (
 	Pod       Kind = "pod"       // to a pod of this gateway
 	Blackhole Kind = "blackhole" // the unused part of an own block
+	OnLink    Kind = "onlink"    // to what is on an uplink's link and in no subnet
 	Native    Kind = "native"    // to a next hop on a connected subnet
 	// Through a tunnel to another gateway: IPv4 in IPv4 (RFC 2003), IPv6 in IPv4 (RFC
 	// 4213), either in IPv6 (RFC 2473), or either in UDP (RFC 7348).
@@ -58,6 +59,17 @@ type Router struct {
 	Address netip.Addr
 }
 
+// Static is a route that is known without BGP: to a router that is in no subnet of its
+// uplink, or what a DHCP server gives (RFC 3442).
+type Static struct {
+	Uplink string
+	Prefix netip.Prefix
+	// Router is invalid for what is on the link.
+	Router netip.Addr
+	// Why there is no way at the moment; empty if there is one.
+	Why string
+}
+
 // Range is where gateways are that are not known one by one.
 type Range struct {
 	Name   string
@@ -99,6 +111,7 @@ type Facts struct {
 	Announced []netip.Prefix
 	Pods      []LocalPod
 	Routers   []Router
+	Statics   []Static
 	// Hops has an entry for each of Table.NextHops.
 	Hops map[netip.Addr]Hop
 	// Gateways are the known gateways' addresses and names.
@@ -134,5 +147,5 @@ func (f *Facts) judgesAs(o *Facts) bool {
 
 // ownsAs tells whether this gateway's own prefixes are the same.
 func (f *Facts) ownsAs(o *Facts) bool {
-	return slices.Equal(f.Pods, o.Pods) && slices.Equal(f.Blocks, o.Blocks) && slices.Equal(f.Announced, o.Announced)
+	return slices.Equal(f.Pods, o.Pods) && slices.Equal(f.Blocks, o.Blocks) && slices.Equal(f.Announced, o.Announced) && slices.Equal(f.Statics, o.Statics)
 }

@@ -79,6 +79,7 @@ const (
 	podLayer layer = iota
 	blockLayer
 	announcedLayer
+	staticLayer
 	learnedLayer
 )
 

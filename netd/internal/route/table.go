@@ -401,9 +401,9 @@ func (t *Table) ownDecisions() []Decision {
 	for _, d := range t.own {
 		before[edit{d.Prefix, d.layer, nil}] = d.Outcome
 	}
-	own := make([]Decision, 0, len(f.Pods)+len(f.Blocks)+len(f.Announced))
+	own := make([]Decision, 0, len(f.Pods)+len(f.Blocks)+len(f.Announced)+len(f.Statics))
 	add := func(p netip.Prefix, o Outcome) {
-		if old := before[edit{p, o.layer, nil}]; old != nil && old.Reason == o.Reason && old.Route.equal(o.Route) {
+		if old := before[edit{p, o.layer, nil}]; old != nil && old.equal(&o) {
 			own = append(own, Decision{p, old})
 			return
 		}
@@ -427,6 +427,17 @@ func (t *Table) ownDecisions() []Decision {
 	}
 	drop(f.Blocks, "own block: what no pod uses is dropped, not sent back to the fabric", blockLayer)
 	drop(f.Announced, "announced: what of it has no route of its own is dropped, not sent back to the fabric", announcedLayer)
+	for _, s := range f.Statics {
+		o := Outcome{Reason: "no route: " + s.Why, layer: staticLayer}
+		switch way := (Way{NextHop: s.Router, Link: s.Uplink}); {
+		case s.Why != "":
+		case s.Router.IsValid():
+			o.Route, o.Reason = &Route{Kind: Native, Way: way}, "what DHCP gave to "+s.Uplink+" names the router for it"
+		default:
+			o.Route, o.Reason = &Route{Kind: OnLink, Way: way}, "on the link of "+s.Uplink+", though in no subnet of its"
+		}
+		add(s.Prefix, o)
+	}
 	same := func(a, b Decision) bool { return a.Prefix == b.Prefix && a.layer == b.layer }
 	slices.SortStableFunc(own, func(a, b Decision) int {
 		return compareEdits(edit{a.Prefix, a.layer, nil}, edit{b.Prefix, b.layer, nil})
