@@ -92,7 +92,7 @@ protocol bgp gateways {
 			return nil
 		})
 		// Somebody else has that address, too: it is said, with who it is, and used.
-		mac := strings.TrimSpace(w.must(t, w.tor, "cat /sys/class/net/tor0/address"))
+		mac := strings.Fields(w.must(t, w.tor, "ip -br link show tor0"))[2]
 		w.must(t, w.tor, "ip link set tor0 down")
 		w.must(t, w.tor, "ip addr add 10.0.1.11/32 dev tor0")
 		w.must(t, w.tor, "ip link set tor0 up")

@@ -15,6 +15,8 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"netd/netd/retry"
 )
 
 // frame is an ARP packet for IPv4 on Ethernet (RFC 826).
@@ -33,6 +35,7 @@ const (
 	targetAt    = 24
 	probes      = 3
 	probePause  = 250 * time.Millisecond
+	framePause  = 10 * time.Millisecond // so that a flood of them costs little
 	ethernet    = 1
 	isIPv4      = 0x0800
 	readPause   = time.Second // how long a read may hold up the end of its context
@@ -138,6 +141,7 @@ func (c *conn) hear(ctx context.Context, until time.Time) (netip.Addr, net.Hardw
 		}
 		f, ok := decode(b[:n])
 		if !ok || isOwn(f.mac) {
+			retry.Sleep(ctx, framePause)
 			continue
 		}
 		if slices.Contains(c.addresses, f.sender) {

@@ -30,9 +30,10 @@ func askedAfter() []time.Duration { return []time.Duration{0, 10 * time.Second, 
 // watch is what is known of one link.
 type watch struct {
 	*conn
-	found    Conflicts
-	defended map[netip.Addr]time.Time
-	told     func(Conflicts)
+	found Conflicts
+	// When an address was last defended, and when it was last told that somebody has it.
+	defended, noted map[netip.Addr]time.Time
+	told            func(Conflicts)
 }
 
 // Watch announces the addresses of a link, and tells what others say that they have, too,
@@ -42,7 +43,7 @@ func Watch(ctx context.Context, link string, addresses []netip.Addr, again <-cha
 	for ctx.Err() == nil {
 		c, err := open(link, addresses, false)
 		if err == nil {
-			w := watch{c, Conflicts{}, map[netip.Addr]time.Time{}, told}
+			w := watch{c, Conflicts{}, map[netip.Addr]time.Time{}, map[netip.Addr]time.Time{}, told}
 			err = w.run(ctx, again)
 			_ = c.Close()
 		}
@@ -101,6 +102,7 @@ func (w *watch) listen(ctx context.Context, until time.Time, again <-chan struct
 		if a.IsValid() {
 			w.note(a, mac.String())
 			w.defend(a)
+			retry.Sleep(ctx, framePause)
 		}
 	}
 	return false, nil
@@ -136,11 +138,13 @@ func (w *watch) ask(ctx context.Context) error {
 	return nil
 }
 
-// note takes down who else has an address, empty for nobody, and tells if that is news.
+// note takes down who else has an address, empty for nobody, and tells if that is news; of
+// one who calls himself otherwise each time only now and then.
 func (w *watch) note(a netip.Addr, mac string) {
-	if w.found[a] == mac {
+	if w.found[a] == mac || w.found[a] != "" && mac != "" && time.Since(w.noted[a]) < defendInterval {
 		return
 	}
+	w.noted[a] = time.Now()
 	if w.found[a] = mac; mac == "" {
 		delete(w.found, a)
 	}

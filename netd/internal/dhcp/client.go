@@ -69,6 +69,7 @@ type client struct {
 	Options
 	mac      net.HardwareAddr
 	patience time.Duration // for how long the next try awaits offers
+	verified time.Time     // when it was last asked whether a lease holds
 	told     Lease
 	declined map[netip.Addr]bool
 }

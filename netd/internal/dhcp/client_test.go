@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"golang.org/x/net/bpf"
 )
 
 func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
@@ -583,6 +584,24 @@ func TestCarrierReturns(t *testing.T) {
 	}
 }
 
+// A carrier that flaps makes no storm.
+func TestFlaps(t *testing.T) {
+	n := &network{serve: gives(said{"10.0.1.1", "10.0.1.50", "255.255.255.0", "10.0.1.1", 3600, nil})}
+	var flaps []func()
+	for range 200 {
+		flaps = append(flaps, func() {
+			select {
+			case n.again <- struct{}{}:
+			default:
+			}
+		})
+	}
+	n.run(t, 100*time.Millisecond, flaps...)
+	if len(n.sent) > 8 || len(n.leases) != 1 {
+		t.Errorf("%v after 20 s of flaps; %+v", n.sent, n.leases)
+	}
+}
+
 // An address that another host has is declined, and used if the server insists.
 func TestDecline(t *testing.T) {
 	other := plain()
@@ -648,6 +667,36 @@ func TestNextAgent(t *testing.T) {
 		next.run(t, time.Minute)
 		if len(next.leases) != 1 || !next.last().Equal(first.last()) || next.sent[0] != "DISCOVER all" {
 			t.Errorf("%s: %+v after %v", what, next.leases, next.sent)
+		}
+	}
+}
+
+// Of a gateway's traffic the client hears what is for DHCP clients, and nothing else.
+func TestFilter(t *testing.T) {
+	vm, err := bpf.NewVM(forClients())
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := func(change func(b []byte)) []byte {
+		b := make([]byte, 28)
+		b[0], b[9], b[23] = 0x45, 17, 68
+		change(b)
+		return b
+	}
+	for what, c := range map[string]struct {
+		packet []byte
+		want   bool
+	}{
+		"for a client":         {packet(func([]byte) {}), true},
+		"with IP options":      {append([]byte{0x46, 0, 0, 0, 0, 0, 0, 0, 0, 17}, append(make([]byte, 14), 0, 67, 0, 68, 0, 8, 0, 0)...), true},
+		"for a server":         {packet(func(b []byte) { b[23] = 67 }), false},
+		"TCP":                  {packet(func(b []byte) { b[9] = 6 }), false},
+		"a later fragment":     {packet(func(b []byte) { b[7] = 1 }), false},
+		"another high octet":   {packet(func(b []byte) { b[22] = 1 }), false},
+		"shorter than headers": {packet(func([]byte) {})[:22], false},
+	} {
+		if n, err := vm.Run(c.packet); (err == nil && n > 0) != c.want {
+			t.Errorf("%s: %d octets pass (%v)", what, n, err)
 		}
 	}
 }

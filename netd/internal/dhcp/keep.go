@@ -9,7 +9,12 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"netd/netd/retry"
 )
+
+// flapPause is the least between two carriers' returns that are asked about.
+const flapPause = 5 * time.Second
 
 // keep renews a lease (RFC 2131 section 4.4.5): from T1 on with the server that gave it,
 // from T2 on with any. One that an agent before had is verified first. It returns why it is
@@ -107,6 +112,8 @@ func (c *client) extend(ctx context.Context, b *binding, renewing bool) error {
 // reboot asks whether the lease holds on a link whose carrier has returned. Where nobody
 // knows it another one is asked for; until there is one it is kept. reason is why it is over.
 func (c *client) reboot(ctx context.Context, b *binding) (reason string) {
+	retry.Sleep(ctx, flapPause-time.Since(c.verified)) // A carrier may flap.
+	c.verified = time.Now()
 	known, reason := c.verify(ctx, b)
 	if known || reason != "" {
 		return reason
