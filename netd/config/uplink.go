@@ -76,45 +76,53 @@ func (r *reader) checkUplinkAddresses(u rawUplink, f *rawFile) {
 // checkRouter reports a router that can not be one. In no subnet of the uplink's it may be
 // on the link all the same: clouds have such.
 func (r *reader) checkRouter(u rawUplink, router val[netip.Addr], f *rawFile) {
+	if !router.ok || !u.addresses.ok {
+		return
+	}
 	var subnets []string
-	within := !router.ok || !u.addresses.ok
+	single := false
 	for _, a := range u.addresses.v {
 		switch {
 		case !a.ok:
-			within = true // unknown: do not guess
-		case a.v.Addr().Is4() != router.v.Is4():
-		case a.v.Contains(router.v) && !address.Holds(a.v, router.v) && a.v.Addr() != router.v:
-			within = true
-			r.conflict(router.n, "the first and last address of %s are not a host's: expected another one", a.v.Masked())
-		default:
-			subnets = append(subnets, a.v.Masked().String())
-			within = within || a.v.IsSingleIP() || address.Holds(a.v, router.v)
-		}
-		if router.ok && a.ok && a.v.Addr() == router.v {
+			return // unknown: do not guess
+		case a.v.Addr() == router.v:
 			r.conflict(router.n, "this is the uplink's own address: expected the ToR's")
+			return
+		case address.Holds(a.v, router.v):
+			return
+		case a.v.Contains(router.v):
+			r.conflict(router.n, "the first and last address of %s are not a host's: expected another one", a.v.Masked())
+			return
+		case a.v.Addr().Is4() == router.v.Is4():
+			subnets = append(subnets, a.v.Masked().String())
+			single = single || a.v.IsSingleIP()
 		}
 	}
-	switch {
-	case within:
+	switch elsewhere := f.elsewhere(u, router.v); {
 	case len(subnets) == 0:
 		r.conflict(router.n, "the uplink has no address of this family: expected one")
-	case f.subnetOf(router.v) != nil:
-		r.conflict(router.n, "in the subnet of another uplink (%s): expected a host's address in %s", f.subnetOf(router.v), strings.Join(subnets, " or "))
-	default:
+	case elsewhere != "":
+		r.conflict(router.n, "%s: expected the router's on this uplink, e.g. in %s", elsewhere, strings.Join(subnets, " or "))
+	case !single:
 		r.add(isWarning, router.n, router.n.src, fmt.Sprintf("not in the uplink's subnet, so it is taken to be on its link all the same, as some clouds have it; expected a host's address in %s, unless that is what you want", strings.Join(subnets, " or ")))
 	}
 }
 
-// subnetOf is the address of an uplink in whose subnet another is, or nil.
-func (f *rawFile) subnetOf(a netip.Addr) *node {
+// elsewhere says where else than on an uplink an address is; empty if that is not known.
+func (f *rawFile) elsewhere(uplink rawUplink, a netip.Addr) string {
+	for _, own := range f.gateway.addresses.v {
+		if own.ok && own.v == a {
+			return fmt.Sprintf("the gateway's own address (%s)", own.n)
+		}
+	}
 	for _, u := range f.uplinks {
 		for _, own := range u.addresses.v {
-			if own.ok && own.v.Contains(a) {
-				return own.n
+			if u.n != uplink.n && own.ok && own.v.Contains(a) {
+				return fmt.Sprintf("in the subnet of another uplink (%s)", own.n)
 			}
 		}
 	}
-	return nil
+	return ""
 }
 
 // ownAddresses has the gateway's static addresses.
