@@ -32,6 +32,8 @@ func TestDualStack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// IPv6 prefixes need a next hop.
+		withUplink := []byte(strings.Replace(string(four), `["10.0.1.11/24"]`, `["10.0.1.11/24", "2001:db8:1::11/64"]`, 1))
 		gw := w.start(t, config)
 		within(t, time.Minute, "the session", gw.Established)
 		if out, err := gw.Ask(t.Context(), "pod", "add", "old"); err != nil || !strings.Contains(out, "old 10.64.1.0 dev pod") {
@@ -48,7 +50,7 @@ func TestDualStack(t *testing.T) {
 			}
 			within(t, time.Minute, "the session", gw.Established)
 		}
-		if err := os.WriteFile(config, append(four, pool6...), 0o644); err != nil {
+		if err := os.WriteFile(config, append(withUplink, pool6...), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := gw.Ask(t.Context(), "reload"); err != nil || !strings.Contains(out, "pods6") {
@@ -91,7 +93,7 @@ func TestDualStack(t *testing.T) {
 		w.must(t, w.gw, "ip -6 route del default dev uplink0")
 
 		m := ownnet.Watch(t, layout.NetnsDir+"/"+w.gw.Netns())
-		restart(string(four) + pool6)
+		restart(string(withUplink) + pool6)
 		within(t, time.Minute, "the pods to be found", says(gw, "2 of 2 up", "status"))
 		if changes := m.Changes(t); len(changes) > 0 {
 			t.Errorf("a restart changed:\n%s", strings.Join(changes, "\n"))
@@ -107,7 +109,7 @@ func TestDualStack(t *testing.T) {
 			_, err := gw.InPod(ctx, "old", "ping", "-c", "1", "-W", "1", "2001:db8:64:1::2")
 			return err
 		})
-		begin, _, _ := strings.Cut(string(four), "[[pool]]")
+		begin, _, _ := strings.Cut(string(withUplink), "[[pool]]")
 		restart(begin + pool6)
 		within(t, time.Minute, "the pods of IPv6 alone", func(ctx context.Context) error {
 			out, err := gw.Ask(ctx, "pods")

@@ -22,6 +22,7 @@ func (r *reader) check(f *rawFile) {
 	r.checkMTU6(f)
 	r.checkWorkloads(f)
 	r.checkPorts(f)
+	r.checkNextHops(f)
 }
 
 // unique reports values that occurred before; seen has where.

@@ -156,10 +156,17 @@ func (f *Filters) chains(add adder, all []Neighbors, steps func(Neighbors) []fil
 	}
 }
 
-// nextHops names our own address in the family that a session is not of.
+// nextHops names our own address in the family that a session is not of. A ToR of IPv4
+// is told no IPv6 without one: GoBGP would send it to ::ffff:10.0.1.11.
 func (f *Filters) nextHops(add adder, c Config) {
 	for _, p := range c.Peers {
 		if !p.NextHop.IsValid() {
+			if p.ToR() && p.Address.Is4() {
+				add(&api.Conditions{
+					RouteType: api.Conditions_ROUTE_TYPE_LOCAL, AfiSafiIn: []*api.Family{ipv6()},
+					NeighborSet: f.any(&api.DefinedSet{DefinedType: api.DefinedType_DEFINED_TYPE_NEIGHBOR, List: []string{host(p.Address).String()}}),
+				}, decide(filter.Reject))
+			}
 			continue
 		}
 		family := filter.FamilyOf(host(p.NextHop))

@@ -81,8 +81,8 @@ type Peer struct {
 	// Local is the address to connect from.
 	Local netip.Addr
 	// NextHop is the own address that the peer is told as next hop in the family
-	// that the session itself is not of. Invalid: Local does, as RFC 8950 has it or
-	// as IPv4-mapped address.
+	// that the session itself is not of. Invalid: Local does, as RFC 8950 has it or,
+	// for a gateway, as IPv4-mapped address.
 	NextHop     netip.Addr
 	Description string
 	// Shutdown: no session for now, and ShutdownMessage tells the peer why (RFC 9003).
