@@ -38,7 +38,7 @@ func daemonFiles() map[string]file {
 		"lease.go":    {[]string{"arp", "dhcp", "intent", "netd/wake"}, "it keeps leases", "uplinks"},
 		"claims.go":   {[]string{"arp", "intent", "link", "netd/wake"}, "it knows who has our addresses, too, and gives none up", "uplinks"},
 		"tunnels.go":  {[]string{"intent", "link", "route", "rtnl"}, "it has tunnels; which routes lead there is the plan's to say", "tunnels"},
-		"policies.go": {[]string{"intent", "link", "policy", "netd/layout"}, "it has what the kernel forwards and drops", "policies"},
+		"policies.go": {[]string{"intent", "link", "policy", "rtnl", "netd/retry", "netd/wake"}, "it has what the kernel forwards and drops", "policies"},
 		"pods.go":     {[]string{"ipam", "pod", "route", "store"}, "it has the pods' networks; what runs in them is the runtime's", "pods"},
 		"podfit.go":   {[]string{"intent", "pod"}, "it changes the networks of pods that are there", "pods"},
 		"sessions.go": {[]string{"bfd", "bgp", "intent", "rib", "route", "netd/wake"}, "it has the sessions, and no hand in the kernel", "sessions"},
@@ -46,11 +46,12 @@ func daemonFiles() map[string]file {
 		"judge.go":    {[]string{"bfd"}, "it is pure, and without a clock", "judge"},
 		"routes.go":   {[]string{"api", "intent", "link", "rib", "route", "rtnl", "netd/layout"}, "it has the plan, whoever told the paths", "routes"},
 		"exporter.go": {[]string{"api", "metrics", "route"}, "it counts and tells, and asks nobody", "exporter"},
+		"repairs.go":  {[]string{"api"}, "it has what was put back, whatever that was", "health"},
 		"health.go":   {[]string{"netd/layout"}, "it has what went wrong, wherever that was", "health"},
 		"board.go":    {[]string{"api", "bgp", "pod", "route"}, "it has the view, made of what the packages know", "board"},
 
 		"daemon.go": {
-			[]string{"containers", "api", "dhcp", "intent", "ipam", "metrics", "pod", "radv", "route", "rtnl", "store"},
+			[]string{"containers", "api", "dhcp", "intent", "ipam", "metrics", "pod", "radv", "route", "rtnl", "store", "netd/wake"},
 			"it puts the parts together", "",
 		},
 		"round.go":   {[]string{"intent", "route", "rtnl"}, "it has the order of the parts; each knows itself what it does", ""},

@@ -38,6 +38,8 @@ type Status struct {
 	// NoLogin: there is no password with which somebody could log in on the console.
 	NoLogin  bool     `json:"no_login,omitempty"`
 	Problems []string `json:"problems,omitempty"`
+	// Repairs is nil if nobody has changed what netd keeps in the kernel.
+	Repairs *Repairs `json:"repairs,omitempty"`
 	// Work is what the agent's rounds have cost so far.
 	Work Work `json:"work,omitzero"`
 }
@@ -50,6 +52,23 @@ type Work struct {
 	Read    float64 `json:"read_s"`
 	Plan    float64 `json:"plan_s"`
 	Apply   float64 `json:"apply_s"`
+}
+
+// Repairs are what somebody else has changed in the kernel and netd has put back, since the
+// agent's start.
+type Repairs struct {
+	Times int       `json:"times"`
+	Last  time.Time `json:"last"`
+	// What was put back last.
+	What string `json:"what"`
+}
+
+// Count is how many there were, also of none.
+func (r *Repairs) Count() int {
+	if r == nil {
+		return 0
+	}
+	return r.Times
 }
 
 // Count is "2 of 3".

@@ -66,6 +66,9 @@ func printStatus(out io.Writer, s api.Status) {
 	if s.ConfigProblem != "" {
 		fmt.Fprintf(out, "PROBLEM  not the first choice of configuration, because:\n%s\n", s.ConfigProblem)
 	}
+	if r := s.Repairs; r != nil {
+		fmt.Fprintf(out, "repairs  %d since the agent's start, the last %s ago: %s\n", r.Times, ago(r.Last), r.What)
+	}
 	for _, p := range s.Problems {
 		fmt.Fprintf(out, "PROBLEM  %s\n", p)
 	}

@@ -20,6 +20,7 @@ import (
 	"netd/netd/internal/route"
 	"netd/netd/internal/rtnl"
 	"netd/netd/internal/store"
+	"netd/netd/wake"
 )
 
 // Daemon is the agent: its parts, which do not know one another, and what is wanted of
@@ -103,7 +104,7 @@ func newDaemon(o Options, t *tasks, l loaded, ended string) *Daemon {
 			dark: map[string]time.Time{}, leases: map[string]dhcp.Lease{}, leasing: map[string]*leasing{}, guarding: map[string]*guarding{},
 		},
 		tunnels:  &tunnels{},
-		policies: &policies{log: o.Log},
+		policies: &policies{log: o.Log, touched: wake.New()},
 		routes:   &routes{log: o.Log, table: route.NewTable()},
 		sessions: newSessions(o, t, lp),
 		health:   &health{log: o.Log},
@@ -111,6 +112,7 @@ func newDaemon(o Options, t *tasks, l loaded, ended string) *Daemon {
 	}
 	d.pods = &pods{
 		log: o.Log, loop: lp, folder: filepath.Join(o.RunDir, "pods"), records: map[string]pod.Pod{},
+		told:    d.health.repaired,
 		inForce: func(p netip.Prefix) bool { return d.routes.fib.Has(p) }, busy: busy{ends: map[string]chan struct{}{}},
 	}
 	d.exporter = &exporter{Set: metrics.New(o.Version, gateway{d}.scrape), log: o.Log, start: t.start}
@@ -144,7 +146,7 @@ func (d *Daemon) live() error {
 		return api.Serve(ctx, listener, gateway{d}, d.exporter.Handler(), d.opts.Log)
 	})
 	for _, task := range []func(context.Context) error{
-		d.watch, d.hangups, d.settings.write, d.runtime.Run, d.sessions.runBFD, d.uplinks.radv.Run, d.guard, d.run, d.screen,
+		d.watch, d.policies.watch, d.hangups, d.settings.write, d.runtime.Run, d.sessions.runBFD, d.uplinks.radv.Run, d.guard, d.run, d.screen,
 	} {
 		d.tasks.start(task)
 	}
@@ -176,7 +178,7 @@ func (d *Daemon) prepare() error {
 // begin makes links, tunnels and forwarding so. Its error is one that ends an agent at
 // its start.
 func (d *Daemon) begin() error {
-	if err := forward(d.want); err != nil {
+	if err := d.policies.forward(d.uplinks.kernel, d.want); err != nil {
 		return err
 	}
 	if err := d.applyUplinks(); err != nil {

@@ -143,7 +143,7 @@ func (g gateway) RemovePod(ctx context.Context, name string) error {
 func (g gateway) scrape(ctx context.Context) metrics.Facts {
 	v := g.View(ctx, 0)
 	f := metrics.Facts{
-		Routes: v.Status.Routes, Pods: map[string]int{}, Problems: len(v.Status.Problems), OnTrial: v.Status.Trial != nil, Drained: v.Status.Drained,
+		Routes: v.Status.Routes, Pods: map[string]int{}, Problems: len(v.Status.Problems), Repairs: v.Status.Repairs.Count(), OnTrial: v.Status.Trial != nil, Drained: v.Status.Drained,
 	}
 	for _, p := range v.Pods {
 		f.Pods[p.State]++
@@ -179,5 +179,5 @@ func (d *Daemon) problems() []string {
 			all = append(all, fmt.Sprintf("peer %s %s", p.Name, p.Reason))
 		}
 	}
-	return append(all, d.health.lasting...)
+	return slices.Concat(all, d.health.fought(time.Now()), d.health.lasting)
 }

@@ -17,6 +17,7 @@ type health struct {
 	noted    []string // in this round
 	problems []string // of the last whole round
 	lasting  []string // those of the box's start, which no round mends
+	repairs  repairs
 }
 
 // note takes down what a step could not do; nil is that it did all.

@@ -19,6 +19,9 @@ import (
 const (
 	// repairInterval is how often everything is compared again without an event.
 	repairInterval = 30 * time.Second
+	// sentryInterval is how often it is looked for what others have changed and the kernel
+	// tells nobody, and at most for what it tells of too often.
+	sentryInterval = 2 * time.Second
 	// settleInterval is how often it is looked whether peers have told all.
 	settleInterval = time.Second
 	// The pause between two rounds is as long as a round, and from gatherPause to
@@ -51,6 +54,7 @@ type loop struct {
 	wake   wake.Signal
 	repair *time.Ticker
 	settle *time.Ticker
+	sentry *time.Ticker
 	dog    watchdog.Dog
 	// step is what the loop does, still what a person is told when it stands still there.
 	step, still atomic.Pointer[string]
@@ -64,7 +68,7 @@ type loop struct {
 func newLoop(log *slog.Logger) *loop {
 	return &loop{
 		log: log, jobs: make(chan *job), wake: wake.New(), seen: map[rtnl.What]bool{},
-		repair: time.NewTicker(repairInterval), settle: time.NewTicker(settleInterval),
+		repair: time.NewTicker(repairInterval), settle: time.NewTicker(settleInterval), sentry: time.NewTicker(sentryInterval),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"netd/netd/internal/intent"
 	"netd/netd/internal/pod"
@@ -33,7 +34,7 @@ func (p *pods) fit(want intent.Pods, start func(func(context.Context) error) con
 	start(func(ctx context.Context) error {
 		var errs []error
 		for _, r := range all {
-			if err := p.fitOne(ctx, r, want.MTU); err != nil && ctx.Err() == nil {
+			if _, err := p.fitOne(ctx, r, want.MTU); err != nil && ctx.Err() == nil {
 				errs = append(errs, err)
 			}
 		}
@@ -47,21 +48,22 @@ func (p *pods) fit(want intent.Pods, start func(func(context.Context) error) con
 	return p.problem
 }
 
-func (p *pods) fitOne(ctx context.Context, before pod.Pod, mtu int) error {
+// fitOne makes a pod so again, and tells what was to do.
+func (p *pods) fitOne(ctx context.Context, before pod.Pod, mtu int) (done []string, err error) {
 	end, err := p.busy.begin(ctx, before.Name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer end()
 	addresses, _, cause := p.assign(ctx, before.Name)
 	if cause != nil {
 		addresses = before.Addresses
 	}
-	made, err := p.make(pod.Spec{Name: before.Name, Owner: before.Owner, Addresses: addresses, MTU: mtu})
+	made, done, err := p.make(pod.Spec{Name: before.Name, Owner: before.Owner, Addresses: addresses, MTU: mtu})
 	if err != nil {
-		return errors.Join(cause, fmt.Errorf("pod %s: %w", before.Name, err))
+		return done, errors.Join(cause, fmt.Errorf("pod %s: %w", before.Name, err))
 	}
-	return errors.Join(cause, p.replace(ctx, before, made))
+	return done, errors.Join(cause, p.replace(ctx, before, made))
 }
 
 // replace puts a record in the place of the one before, if that is still there.
@@ -89,22 +91,46 @@ func (p *pods) repair(start func(func(context.Context) error) context.CancelFunc
 	}
 }
 
-// mend makes whole what somebody has damaged on the host's side.
+// mostInside is how many pods are looked into at a time, of which no event tells.
+const mostInside = 20
+
+// mend makes whole what somebody has damaged: on the host's side of all pods, and inside
+// of some in turn.
 func (p *pods) mend(ctx context.Context) error {
-	all, mtu := []pod.Pod{}, 0
+	all, look, mtu := []pod.Pod{}, []pod.Pod{}, 0
 	_ = p.loop.do(ctx, func() error { // Only the end of ctx is an error here.
 		all, mtu, p.mending = slices.Collect(maps.Values(p.records)), p.mtu, false
+		if p.inside && len(all) > 0 {
+			names := slices.Sorted(maps.Keys(p.records))
+			for range min(mostInside, len(names)) {
+				look = append(look, p.records[names[p.looked%len(names)]])
+				p.looked++
+			}
+		}
+		p.inside = false
 		return nil
 	})
-	damaged, err := p.manager.Damaged(all)
+	damaged, err := p.manager.Damaged(all, mtu)
 	if err != nil {
 		p.log.Error("look at the pods' links", "err", err)
 	}
+	for _, r := range look {
+		if !slices.ContainsFunc(damaged, r.Equal) {
+			damaged = append(damaged, r)
+		}
+	}
 	for _, r := range damaged {
-		p.log.Warn("pod's link is damaged; mending it", "pod", r.Name, "link", r.Link)
-		if err := p.fitOne(ctx, r, mtu); err != nil && ctx.Err() == nil {
+		done, err := p.fitOne(ctx, r, mtu)
+		if err != nil && ctx.Err() == nil {
 			p.log.Error("mend a pod's link", "pod", r.Name, "err", err)
 		}
+		for i := range done {
+			done[i] = fmt.Sprintf("pod %s: %s", r.Name, done[i])
+		}
+		_ = p.loop.do(ctx, func() error {
+			p.told(time.Now(), done...)
+			return nil
+		})
 	}
 	return nil
 }

@@ -37,6 +37,10 @@ type pods struct {
 	fits    fitted
 	fitting bool
 	mending bool
+	suspect bool // somebody may have changed a pod's link
+	inside  bool // it is time to look into some pods
+	looked  int  // into how many
+	told    func(now time.Time, what ...string)
 	problem error // of the last fitting
 
 	manager *pod.Manager
@@ -101,7 +105,7 @@ func (p *pods) add(ctx context.Context, name string, owner pod.Owner) (pod.Pod, 
 	if err != nil {
 		return pod.Pod{}, err
 	}
-	made, err := p.make(pod.Spec{Name: name, Owner: owner, Addresses: addresses, MTU: mtu})
+	made, _, err := p.make(pod.Spec{Name: name, Owner: owner, Addresses: addresses, MTU: mtu})
 	if err != nil {
 		return pod.Pod{}, fmt.Errorf("pod %s: %w", name, err)
 	}
@@ -154,11 +158,12 @@ func (p *pods) settle(ctx context.Context, ticket ipam.Ticket) error {
 	return p.loop.do(context.WithoutCancel(ctx), func() error { return p.ipam.Settle(ticket, durable) })
 }
 
-// make makes a pod's namespace and link, one pod at a time.
-func (p *pods) make(s pod.Spec) (pod.Pod, error) {
+// make makes a pod's namespace and link, one pod at a time, and tells what was to do.
+func (p *pods) make(s pod.Spec) (made pod.Pod, done []string, err error) {
 	p.making.Lock()
 	defer p.making.Unlock()
-	return p.manager.Ensure(s)
+	made, err = p.manager.Ensure(s)
+	return made, p.manager.Done(), err
 }
 
 // remove takes a pod's routes, link and addresses back; it succeeds for one that is not

@@ -32,10 +32,10 @@ type step struct {
 // steps are a round, in order: what others stand on comes first.
 func (d *Daemon) steps() []step {
 	return []step{
-		{"forwarding", func() error { return forward(d.want) }},
+		{"forwarding", func() error { return d.policies.forward(d.uplinks.kernel, d.want) }},
 		{"policy", func() error { return d.policies.apply(d.want.Guard) }},
 		{"uplinks", d.applyUplinks},
-		{"tunnels", func() error { return d.tunnels.apply(d.want) }},
+		{"tunnels", d.applyTunnels},
 		{"settings", func() error { return d.settings.apply(d.want.Box) }},
 		{"metrics", func() error { return d.exporter.apply(d.want.Metrics) }},
 		{"pods", func() error {
@@ -89,9 +89,16 @@ func (d *Daemon) look() error {
 func (d *Daemon) applyUplinks() error {
 	d.uplinks.lease(d.want.Leases)
 	changed, err := d.uplinks.apply(d.want)
+	d.health.repaired(time.Now(), slices.Concat(d.policies.mended, d.uplinks.mended)...)
 	if changed {
 		d.compile()
 	}
+	return err
+}
+
+func (d *Daemon) applyTunnels() error {
+	err := d.tunnels.apply(d.want)
+	d.health.repaired(time.Now(), d.tunnels.mended...)
 	return err
 }
 
@@ -111,6 +118,7 @@ func (d *Daemon) applySessions() error {
 func (d *Daemon) applyRoutes() error {
 	res, err := d.program()
 	d.routes.changed = res.Changed()
+	d.health.repaired(time.Now(), d.routes.mended...)
 	for _, c := range d.routes.conflicting(d.want.Origin()) {
 		d.health.note(errors.New(c))
 	}
@@ -190,7 +198,20 @@ func (d *Daemon) wait(ctx context.Context, ready time.Time) {
 			}
 			return
 		case <-d.loop.wake:
-			d.events()
+			if !d.events() {
+				continue
+			}
+		case <-d.policies.touched:
+			d.loop.enter("guard")
+			if mended := d.policies.repair(); len(mended) > 0 {
+				d.health.repaired(time.Now(), mended...)
+				break
+			}
+			continue
+		case <-d.loop.sentry.C:
+			if !d.sentry() {
+				continue
+			}
 		case <-d.uplinks.radv.Changed():
 		case <-d.pods.store.Changed():
 		case <-d.sessions.changed():
@@ -232,8 +253,8 @@ func (d *Daemon) serve(first *job) {
 }
 
 // events answers what the kernel has told: a lost carrier at once, the rest is for the
-// round that follows.
-func (d *Daemon) events() {
+// round that follows, if there is to be one, and for the sentry.
+func (d *Daemon) events() (round bool) {
 	d.loop.enter("events")
 	seen, downs, gone := d.loop.events()
 	own := func(a netip.Addr) bool { return a == d.want.Source || a == d.want.Source6 }
@@ -241,19 +262,44 @@ func (d *Daemon) events() {
 	if seen[rtnl.WatchBegun] || seen[rtnl.OwnRoutesChanged] || slices.ContainsFunc(gone, own) {
 		d.routes.distrust()
 	}
+	for _, what := range []rtnl.What{rtnl.WatchBegun, rtnl.LinksChanged, rtnl.AddressesChanged, rtnl.ConfChanged, rtnl.NeighboursChanged} {
+		d.pods.suspect = d.pods.suspect || seen[what]
+	}
+	d.tunnels.suspect = d.tunnels.suspect || seen[rtnl.NeighboursChanged]
+	if len(downs) > 0 { // Of a pod's link it can not wait: its addresses and neighbours are gone.
+		d.pods.repair(d.tasks.start)
+	}
+	if len(seen) == 1 && seen[rtnl.NeighboursChanged] {
+		return false // A bridge learns all the time.
+	}
 	if !seen[rtnl.WatchBegun] && !seen[rtnl.LinksChanged] && !seen[rtnl.NextHopsChanged] {
-		return
+		return true
 	}
 	d.routes.fib.LinksChanged(downs...)
 	if d.uplinks.carriers() {
 		d.failover("a change of carrier")
 	}
+	return true
+}
+
+// sentry looks for what somebody else has changed and no event has told of, or one that may
+// be about anything. It tells whether there is to be a round.
+func (d *Daemon) sentry() (round bool) {
+	d.loop.enter("sentry")
+	if d.pods.suspect {
+		d.pods.suspect = false
+		d.pods.repair(d.tasks.start)
+	}
+	suspect := d.tunnels.suspect
+	d.tunnels.suspect = false
+	return len(d.uplinks.kernel.ChangedSysctls()) > 0 || suspect
 }
 
 // repair looks after what no event tells of.
 func (d *Daemon) repair() {
 	d.loop.enter("repair")
-	d.policies.repair()
+	d.health.repaired(time.Now(), d.policies.repair()...)
+	d.pods.inside = true
 	d.pods.repair(d.tasks.start)
 	d.routes.repair()
 }

@@ -30,6 +30,7 @@ type routes struct {
 	facts   route.Facts   // of the last look
 	opts    route.Options // likewise
 	told    bool          // something was learned since the last plan
+	mended  []string      // what somebody else had changed, as the last program found it
 	changed bool          // by the last round
 	work    api.Work
 	// unread: the next program reads the kernel's routes as a whole. read is when that was
@@ -137,8 +138,11 @@ func (r *routes) program() (route.Result, error) {
 	r.told = false
 	planned()
 	defer since(&r.work.Apply)()
-	begin := time.Now()
+	begin, stood := time.Now(), r.fib.Stands(delta)
 	res, err := r.fib.Apply(delta, r.opts)
+	if r.mended = nil; stood && res.Changed() {
+		r.mended = []string{r.putBack(res)}
+	}
 	if r.unread {
 		r.unread, r.read, r.readTook = false, begin, time.Since(begin)
 	}
@@ -167,6 +171,18 @@ func (r *routes) conflicting(o route.Origin) []string {
 	begin := time.Now()
 	*c = conflicts{of: now, said: now.Conflicts(o), at: begin, took: time.Since(begin)}
 	return c.said
+}
+
+// putBack says what of routes was put back.
+func (r *routes) putBack(res route.Result) string {
+	n, first := res.Added+res.Replaced+res.Deleted, r.fib.First()
+	switch {
+	case n == 0:
+		return fmt.Sprintf("%d next-hop objects", res.NextHops)
+	case n == 1 && res.NextHops == 0:
+		return fmt.Sprintf("route %s", first)
+	}
+	return fmt.Sprintf("%d routes, of them %s, and %d next-hop objects", n, first, res.NextHops)
 }
 
 // due is when to plan again even if nothing happens; nil if that is not known.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net/netip"
+	"reflect"
 
 	"netd/netd/internal/intent"
 	"netd/netd/internal/link"
@@ -11,17 +12,28 @@ import (
 
 // tunnels are the links to other gateways.
 type tunnels struct {
-	kernel *rtnl.Conn
-	links  []link.Tunnel
+	kernel  *rtnl.Conn
+	links   []link.Tunnel
+	stood   bool     // the last apply found, or left, all as wanted
+	suspect bool     // somebody may have changed their tables
+	mended  []string // what somebody else had changed, as the last apply found it
 }
 
 // apply makes those that the pools, the underlay and the configuration ask for.
 func (t *tunnels) apply(want intent.Intent) error {
+	t.mended = nil
 	if !hasSource(want) {
 		return nil // No lease yet: what tunnels there are stay.
 	}
+	before := t.links
 	t.links = want.Tunnels.Tunnels()
-	return link.ApplyTunnels(t.kernel, t.links)
+	err := link.ApplyTunnels(t.kernel, t.links)
+	t.mended = t.kernel.Written()
+	if !t.stood || !reflect.DeepEqual(before, t.links) {
+		t.mended = nil
+	}
+	t.stood = err == nil
+	return err
 }
 
 // sweep removes those of another configuration. No route may be held any more that

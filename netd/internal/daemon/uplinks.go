@@ -3,8 +3,10 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +42,8 @@ type uplinks struct {
 	routers, linkLocals map[string]netip.Addr
 	ways                []netip.Prefix
 	noRoom              link.Neighbours // what was said that could not be
+	asked               asked           // of the last apply
+	mended              []string        // what somebody else had changed, as the last apply found it
 }
 
 // look takes in what was found beside the links' own states, as far as the configuration
@@ -74,6 +78,7 @@ func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	for i, w := range want.Uplinks {
 		wanted[i] = w.Wanted
 	}
+	u.mended = nil
 	if err := u.makeRoom(want.Neighbours); err != nil {
 		return false, err
 	}
@@ -81,6 +86,12 @@ func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	u.mended = u.kernel.Written()
+	now := asked{wanted, want.Own, maps.Clone(u.leases)}
+	if !reflect.DeepEqual(u.asked, now) || !slices.EqualFunc(u.states, states, stood) {
+		u.mended = nil // Nobody else's doing: it was not wanted, or could not be, before.
+	}
+	u.asked = now
 	u.guard(want, states)
 	for i := range states {
 		if c := u.conflict(states[i].Name); c != "" && states[i].Problem == "" {
@@ -92,6 +103,16 @@ func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	u.states = states
 	return !same, nil
 }
+
+// asked is all that was wanted of links.
+type asked struct {
+	uplinks []link.Wanted
+	own     []netip.Addr
+	leases  map[string]dhcp.Lease
+}
+
+// stood tells whether a link was all right before, and is the same now.
+func stood(was, is link.State) bool { return was.Problem == "" && was.Index == is.Index }
 
 // makeRoom sizes the kernel's neighbour tables.
 func (u *uplinks) makeRoom(n link.Neighbours) error {

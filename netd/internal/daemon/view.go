@@ -22,7 +22,7 @@ func (d *Daemon) publish() {
 		ConfigFile: s.loaded.file, ConfigProblem: s.loaded.problem,
 		AS: d.want.Sessions.AS, RouterID: d.want.Sessions.RouterID, PodMTU: d.want.Pods.MTU,
 		Routes: map[string]int{}, Settled: d.sessions.settled, Work: d.routes.work, Problems: d.problems(),
-		Trial: s.trial.api(), TrialEnded: s.trialEnded, Drained: s.orders.Drain, Down: s.orders.Down,
+		Trial: s.trial.api(), TrialEnded: s.trialEnded, Drained: s.orders.Drain, Down: s.orders.Down, Repairs: d.health.repairs.shown(),
 		NoLogin: s.opts.Appliance && s.opts.password(d.want.Box) == "",
 	}
 	for kind, n := range all.Kinds() {

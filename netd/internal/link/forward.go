@@ -1,11 +1,9 @@
 package link
 
-import "netd/netd/internal/rtnl"
-
 // Forward turns IPv4 forwarding on, and the reverse path filter of "all" off:
 // the kernel uses the larger of "all" and the link's own, and the uplinks need
 // loose (2) where pods need strict (1) (kernel ip-sysctl, rp_filter).
-func Forward() error {
+func Forward(k Sysctls) error {
 	for key, value := range map[string]string{
 		"ipv4/ip_forward":         "1",
 		"ipv4/conf/all/rp_filter": "0",
@@ -18,7 +16,7 @@ func Forward() error {
 		// ip route shows gateways and links (rtnl.MoveNextHops turns it off for a moment).
 		"ipv4/nexthop_compat_mode": "1",
 	} {
-		if err := rtnl.SetSysctl(key, value); err != nil {
+		if err := k.SetSysctl(key, value); err != nil {
 			return err
 		}
 	}

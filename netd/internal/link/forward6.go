@@ -4,19 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	"netd/netd/internal/rtnl"
 )
 
 // Forward6 turns IPv6 forwarding on. From then on the kernel does not take its
 // routers from their advertisements (ip-sysctl, accept_ra): they come from the
 // configuration and by BGP. Uplinks keep addresses that they got so.
-func Forward6() error {
+func Forward6(k Sysctls) error {
 	for _, s := range [][2]string{
 		{"ipv6/conf/all/forwarding", "1"},
 		{"ipv6/fib_multipath_hash_policy", "1"}, // as for IPv4
 	} {
-		err := rtnl.SetSysctl(s[0], s[1])
+		err := k.SetSysctl(s[0], s[1])
 		if errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("this kernel has no IPv6: expected it for a pool of IPv6 addresses; build it in, or do not start it with ipv6.disable=1: %w", err)
 		}

@@ -25,8 +25,19 @@ type Reader interface {
 // LinkSetter changes a link that is there, whoever made it.
 type LinkSetter interface {
 	Rename(index int, name string) error
+	LinkTuner
+}
+
+// LinkTuner changes how a link is used.
+type LinkTuner interface {
+	Sysctls
 	SetMTU(index, mtu int) error
 	SetUp(index int) error
+}
+
+// Sysctls sets keys of /proc/sys/net, and remembers them for who looks after them.
+type Sysctls interface {
+	SetSysctl(key, value string) error
 }
 
 // AddressWriter puts addresses on a link, with our mark, and takes them away; and what the
@@ -49,8 +60,7 @@ type VirtualLinks interface {
 type TunnelKernel interface {
 	TunnelLinks
 	NeighbourTable
-	SetMTU(index, mtu int) error
-	SetUp(index int) error
+	LinkTuner
 }
 
 // TunnelLinks makes tunnels, finds them and removes them.

@@ -171,7 +171,7 @@ func (o *own) gateway(k Kernel, links []rtnl.Link, addresses []netip.Addr) error
 	}
 	for _, a := range addresses {
 		if a.Is6() {
-			errs = append(errs, rtnl.SetSysctl("ipv6/conf/"+loopback+"/disable_ipv6", "0"))
+			errs = append(errs, k.SetSysctl("ipv6/conf/"+loopback+"/disable_ipv6", "0"))
 		}
 		address := rtnl.Address{Prefix: netip.PrefixFrom(a, a.BitLen()), Link: l.Index}
 		if o.addresses = append(o.addresses, address); !slices.Contains(have, address) {
@@ -232,7 +232,7 @@ func (u Wanted) apply(k Kernel, l rtnl.Link, wanted []netip.Prefix) error {
 	if err != nil {
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, u.setSysctls(wanted), distrustRouters(k, u.Name, l.Index, wanted))
+	errs = append(errs, u.setSysctls(k, wanted), distrustRouters(k, u.Name, l.Index, wanted))
 	for _, p := range wanted {
 		if !slices.Contains(have, rtnl.Address{Prefix: p, Link: l.Index}) {
 			errs = append(errs, k.PutAddress(l.Index, p, layout.Protocol))

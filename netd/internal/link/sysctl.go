@@ -11,7 +11,7 @@ import (
 
 // setSysctls says how the kernel is to use an uplink; what someone changes there is mended
 // in the next round (kernel ip-sysctl).
-func (u Wanted) setSysctls(wanted []netip.Prefix) error {
+func (u Wanted) setSysctls(k Sysctls, wanted []netip.Prefix) error {
 	is4 := func(p netip.Prefix) bool { return p.Addr().Is4() }
 	own4, six := "0", u.Router6.IsValid()
 	for _, p := range wanted {
@@ -39,11 +39,11 @@ func (u Wanted) setSysctls(wanted []netip.Prefix) error {
 		{"accept_redirects", "0"},
 		{"secure_redirects", "0"},
 	} {
-		errs = append(errs, rtnl.SetSysctl("ipv4/conf/"+u.Name+"/"+s[0], s[1]))
+		errs = append(errs, k.SetSysctl("ipv4/conf/"+u.Name+"/"+s[0], s[1]))
 	}
 	if six {
 		for _, s := range [][2]string{{"disable_ipv6", "0"}, {"keep_addr_on_down", "1"}, {"ignore_routes_with_linkdown", "1"}} {
-			errs = append(errs, rtnl.SetSysctl("ipv6/conf/"+u.Name+"/"+s[0], s[1]))
+			errs = append(errs, k.SetSysctl("ipv6/conf/"+u.Name+"/"+s[0], s[1]))
 		}
 	}
 	return errors.Join(errs...)
@@ -53,9 +53,9 @@ func (u Wanted) setSysctls(wanted []netip.Prefix) error {
 // a link: addresses and routers are the configuration's, DHCP's and BGP's. What it has made
 // of advertisements before goes. Unnumbered peers are heard by package radv, which asks
 // nobody's leave.
-func distrustRouters(k AddressWriter, name string, index int, keep []netip.Prefix) error {
+func distrustRouters(k Kernel, name string, index int, keep []netip.Prefix) error {
 	set := func(key string) error {
-		err := rtnl.SetSysctl("ipv6/conf/"+name+"/"+key, "0")
+		err := k.SetSysctl("ipv6/conf/"+name+"/"+key, "0")
 		if errors.Is(err, os.ErrNotExist) {
 			return nil // There is no IPv6 on this link.
 		}

@@ -68,7 +68,7 @@ func TestUplinkSysctls(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c := wire(t)
 		u := link.Wanted{Name: "uplink0", MatchName: "eth0", MTU: 1500, Addresses: []netip.Prefix{pfx("10.0.1.11/24")}}
-		if err := link.Forward(); err != nil {
+		if err := link.Forward(c); err != nil {
 			t.Fatal(err)
 		}
 		apply(t, c, u, nil)
@@ -96,7 +96,7 @@ func TestUplinkSysctls(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := link.Forward(); err != nil {
+		if err := link.Forward(c); err != nil {
 			t.Fatal(err)
 		}
 		apply(t, c, u, nil)
@@ -113,7 +113,7 @@ func TestNoRedirects(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c := wire(t)
 		ownnet.Command(t, "ip -n tor addr add 10.0.1.99/24 dev tor0")
-		if err := link.Forward(); err != nil {
+		if err := link.Forward(c); err != nil {
 			t.Fatal(err)
 		}
 		apply(t, c, link.Wanted{Name: "uplink0", MatchName: "eth0", MTU: 1500, Addresses: []netip.Prefix{pfx("10.0.1.11/24")}}, nil)
@@ -222,7 +222,7 @@ func TestOneWire(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		if err := link.Forward(); err != nil {
+		if err := link.Forward(c); err != nil {
 			t.Fatal(err)
 		}
 		var states []link.State

@@ -214,7 +214,7 @@ func (t *Tunnel) apply(k TunnelKernel) error {
 			return err
 		}
 	}
-	if err := t.quiet(); err != nil {
+	if err := t.quiet(k); err != nil {
 		return err
 	}
 	if t.Kind != "vxlan" {
@@ -256,17 +256,17 @@ func (t *Tunnel) make(k TunnelLinks) (rtnl.Link, error) {
 }
 
 // quiet takes from the link what the kernel does of its own accord.
-func (t *Tunnel) quiet() error {
+func (t *Tunnel) quiet(k Sysctls) error {
 	// Off, not loose: on a link without an address the kernel's loose check
 	// (fib_validate_source, last_resort) is strict, and would drop what left
 	// natively and comes back by the tunnel. The guard checks the outer source.
-	errs := []error{rtnl.SetSysctl("ipv4/conf/"+t.Name+"/rp_filter", "0")}
+	errs := []error{k.SetSysctl("ipv4/conf/"+t.Name+"/rp_filter", "0")}
 	if t.Kind == "ipip" {
 		return errors.Join(errs...)
 	}
 	errs = append(errs,
-		rtnl.SetSysctl("ipv6/conf/"+t.Name+"/disable_ipv6", "0"),
-		rtnl.SetSysctl("ipv6/conf/"+t.Name+"/accept_ra", "0"),
+		k.SetSysctl("ipv6/conf/"+t.Name+"/disable_ipv6", "0"),
+		k.SetSysctl("ipv6/conf/"+t.Name+"/accept_ra", "0"),
 	)
 	return errors.Join(errs...)
 }

@@ -14,6 +14,7 @@ type gateway struct {
 	up, since, flaps, received, accepted, sent *prometheus.Desc
 	bfdUp, bfdFlaps, bfdDetect                 *prometheus.Desc
 	routes, pods, problems, trial, drained     *prometheus.Desc
+	repairs                                    *prometheus.Desc
 	lives, memory                              *prometheus.Desc
 }
 
@@ -38,6 +39,7 @@ func newGateway(read func(context.Context) Facts) *gateway {
 		routes:    one("routes", "Routes by kind.", "kind"),
 		pods:      one("pods", "Pods by state.", "state"),
 		problems:  one("problems", "Problems that netd status shows."),
+		repairs:   one("repairs_total", "What somebody else has changed in the kernel and netd has put back."),
 		trial:     one("configuration_on_trial", "1 while a configuration waits for netd confirm."),
 		drained:   one("drained", "1 while this gateway asks its peers to use others."),
 		lives:     one("bgp_speaker_starts_total", "How often the BGP speaker was started."),
@@ -79,6 +81,7 @@ func (g *gateway) Collect(to chan<- prometheus.Metric) {
 		gauge(g.pods, float64(n), state)
 	}
 	gauge(g.problems, float64(f.Problems))
+	counter(g.repairs, float64(f.Repairs))
 	gauge(g.trial, truth(f.OnTrial))
 	gauge(g.drained, truth(f.Drained))
 	counter(g.lives, float64(f.SpeakerLives))

@@ -16,8 +16,8 @@ type Facts struct {
 	Peers []Peer
 	// Routes and Pods count by kind and by state.
 	Routes, Pods map[string]int
-	// Problems that netd status shows.
-	Problems int
+	// Problems that netd status shows, and Repairs of what somebody else had changed.
+	Problems, Repairs int
 	// OnTrial: the configuration waits for netd confirm. Drained: this gateway asks
 	// others to be used in its place.
 	OnTrial, Drained bool

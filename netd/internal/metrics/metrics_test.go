@@ -62,6 +62,7 @@ func TestMetrics(t *testing.T) {
 		`netd_fib_operations_total{op="deleted"} 0`,
 		`netd_pods{state="running"} 2`,
 		`netd_problems 1`,
+		`netd_repairs_total 0`,
 		`netd_round_seconds_sum 0.003`,
 		`netd_round_seconds_count 1`,
 		`netd_routes{kind="native"} 3`,

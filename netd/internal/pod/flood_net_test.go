@@ -56,7 +56,7 @@ func TestFlood(t *testing.T) {
 		for line := range strings.Lines(uplinkWire) {
 			ownnet.Command(t, line)
 		}
-		if err := policy.Apply(policy.Rules{PodLinks: layout.PodLinks, OnLink: []netip.Prefix{
+		if err := new(policy.Guard).Apply(policy.Rules{PodLinks: layout.PodLinks, OnLink: []netip.Prefix{
 			netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("2001:db8:0:1::/64"),
 		}}); err != nil {
 			t.Fatal(err)

@@ -11,18 +11,23 @@ import (
 // defaultMetric6 is what the kernel gives to an IPv6 route without a metric.
 const defaultMetric6 = 1024
 
+// sysctls sets those of the host.
+type sysctls interface {
+	SetSysctl(key, value string) error
+}
+
 // hostSide6 lets the host side of a pair do IPv6 or not. Its only address is the
 // pods' next hop, and it believes no router on the other side.
-func hostSide6(link string, wanted bool) error {
+func hostSide6(k sysctls, link string, wanted bool) error {
 	conf := "ipv6/conf/" + link + "/"
 	if !wanted {
-		err := rtnl.SetSysctl(conf+"disable_ipv6", "1")
+		err := k.SetSysctl(conf+"disable_ipv6", "1")
 		if errors.Is(err, os.ErrNotExist) {
 			return nil // A kernel without IPv6 has nothing to turn off.
 		}
 		return err
 	}
-	return setSysctls(conf,
+	return setSysctls(k.SetSysctl, conf,
 		"addr_gen_mode", "1", // none of the kernel's own
 		"accept_ra", "0",
 		"forwarding", "1",
@@ -34,7 +39,7 @@ func hostSide6(link string, wanted bool) error {
 // in use at once, as nobody else can have them, and only we say which they are.
 func podSide6(netns string) error {
 	return rtnl.AtNetns(netns, func() error {
-		return setSysctls("ipv6/conf/"+inside+"/",
+		return setSysctls(rtnl.SetSysctl, "ipv6/conf/"+inside+"/",
 			"addr_gen_mode", "1", // as there: podLinkLocal gives it one
 			"accept_dad", "0",
 			"accept_ra", "0",
@@ -67,9 +72,9 @@ func podLinkLocal(in *rtnl.Conn, link int) error {
 }
 
 // setSysctls sets pairs of names and values under a path, in their order.
-func setSysctls(path string, pairs ...string) error {
+func setSysctls(set func(key, value string) error, path string, pairs ...string) error {
 	for i := 0; i < len(pairs); i += 2 {
-		if err := rtnl.SetSysctl(path+pairs[i], pairs[i+1]); err != nil {
+		if err := set(path+pairs[i], pairs[i+1]); err != nil {
 			return err
 		}
 	}

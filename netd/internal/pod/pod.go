@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"netd/netd/internal/rtnl"
 	"netd/netd/layout"
@@ -80,11 +81,15 @@ func (p Pod) Equal(o Pod) bool {
 type Manager struct {
 	host *rtnl.Conn
 	dir  string
+	done []string
 }
 
 // NewManager uses the host's connection and the folder of namespaces
 // (/run/netns, where ip-netns(8) finds them).
-func NewManager(host *rtnl.Conn, dir string) *Manager { return &Manager{host, dir} }
+func NewManager(host *rtnl.Conn, dir string) *Manager { return &Manager{host: host, dir: dir} }
+
+// Done is what was to do in the last Ensure, in words: nothing for a pod that was whole.
+func (m *Manager) Done() []string { return m.done }
 
 // LinkName is the host side's name for a pod: 13 octets, from its name.
 func LinkName(pod string) string {
@@ -94,6 +99,8 @@ func LinkName(pod string) string {
 
 // Ensure makes the pod, or finds it as it should be and changes nothing.
 func (m *Manager) Ensure(s Spec) (Pod, error) {
+	m.done = nil
+	_ = m.host.Written() // Others'.
 	p := Pod{Name: s.Name, Owner: s.Owner, Link: LinkName(s.Name), Netns: filepath.Join(m.dir, s.Name), Addresses: slices.Clone(s.Addresses)}
 	if s.has(netip.Addr.Is6) && s.MTU < leastMTU6 {
 		return p, fmt.Errorf("MTU %d: expected at least %d, without which there is no IPv6", s.MTU, leastMTU6)
@@ -122,7 +129,12 @@ func (m *Manager) Ensure(s Spec) (Pod, error) {
 	if p.MAC, err = podSide(in, host, p, s.MTU); err != nil {
 		return p, err
 	}
-	return p, m.hostNeighbours(p)
+	err = m.hostNeighbours(p)
+	m.done = m.host.Written()
+	for _, d := range in.Written() {
+		m.done = append(m.done, "inside: "+d)
+	}
+	return p, err
 }
 
 // ensureVeth returns the host side of the pair; a pair of which one side is not
@@ -155,7 +167,7 @@ func (m *Manager) hostSide(host rtnl.Link, s Spec) error {
 		"ipv4/conf/" + host.Name + "/rp_filter":    "1", // strict: a pod sends from its own address only
 		"ipv4/conf/" + host.Name + "/forwarding":   "1",
 	} {
-		if err := rtnl.SetSysctl(key, value); err != nil {
+		if err := m.host.SetSysctl(key, value); err != nil {
 			return err
 		}
 	}
@@ -164,7 +176,7 @@ func (m *Manager) hostSide(host rtnl.Link, s Spec) error {
 			return err
 		}
 	}
-	if err := hostSide6(host.Name, s.has(netip.Addr.Is6)); err != nil {
+	if err := hostSide6(m.host, host.Name, s.has(netip.Addr.Is6)); err != nil {
 		return err
 	}
 	if !host.Up {
@@ -289,6 +301,10 @@ func podRoutes(in *rtnl.Conn, link int, gateway net.HardwareAddr, addresses []ne
 	if err != nil {
 		return err
 	}
+	neighbours, err := in.Neighbours(link)
+	if err != nil {
+		return err
+	}
 	for _, a := range addresses {
 		via, wanted := Gateway(), []rtnl.Route{
 			{Prefix: netip.PrefixFrom(Gateway(), 32), Link: link, Protocol: bootProtocol},
@@ -302,8 +318,10 @@ func podRoutes(in *rtnl.Conn, link int, gateway net.HardwareAddr, addresses []ne
 		}
 		// Permanent: proxy ARP answers only if the host has a route to 169.254.1.1,
 		// and a gateway may be without a default route; and nothing is to be asked.
-		if err := in.SetNeighbour(link, via, gateway); err != nil {
-			return err
+		if n := (rtnl.Neighbour{Address: via, MAC: string(gateway)}); !slices.Contains(neighbours, n) {
+			if err := in.PutNeighbour(link, n); err != nil {
+				return err
+			}
 		}
 		for _, r := range wanted {
 			if slices.Contains(have, r) { // IPv6 tells of a replacement by the same.
@@ -346,8 +364,9 @@ func (m *Manager) List() ([]Pod, error) {
 }
 
 // Damaged returns those of the pods whose link on the host is not as Ensure leaves
-// it: who takes a link down takes its IPv6 address away for good, say.
-func (m *Manager) Damaged(pods []Pod) ([]Pod, error) {
+// it: who takes a link down takes its IPv6 address away for good, say. All are to have
+// the MTU.
+func (m *Manager) Damaged(pods []Pod, mtu int) ([]Pod, error) {
 	links, err := m.host.Links()
 	if err != nil {
 		return nil, err
@@ -360,6 +379,12 @@ func (m *Manager) Damaged(pods []Pod) ([]Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	changed := map[string]bool{}
+	for _, key := range m.host.ChangedSysctls() {
+		if at := strings.Split(key, "/"); len(at) > 2 { // as in ipv4/conf/LINK/rp_filter
+			changed[at[2]] = true
+		}
+	}
 	up := map[string]rtnl.Link{}
 	for _, l := range links {
 		if l.Up {
@@ -368,7 +393,7 @@ func (m *Manager) Damaged(pods []Pod) ([]Pod, error) {
 	}
 	return slices.DeleteFunc(slices.Clone(pods), func(p Pod) bool {
 		l, ok := up[p.Link]
-		return ok && (gateways[l.Index] || !slices.ContainsFunc(p.Addresses, netip.Addr.Is6)) &&
+		return ok && l.MTU == mtu && !changed[p.Link] && (gateways[l.Index] || !slices.ContainsFunc(p.Addresses, netip.Addr.Is6)) &&
 			!slices.ContainsFunc(p.neighbours(), func(n rtnl.Neighbour) bool { return !slices.Contains(neighbours[l.Index], n) })
 	}), nil
 }

@@ -44,7 +44,7 @@ func newManager(t *testing.T) (*pod.Manager, *rtnl.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	if err := errors.Join(link.Forward(), link.Forward6()); err != nil {
+	if err := errors.Join(link.Forward(c), link.Forward6(c)); err != nil {
 		t.Fatal(err)
 	}
 	return pod.NewManager(c, dir), c
@@ -152,7 +152,7 @@ func TestEnsureTwice(t *testing.T) {
 		}
 		damaged := func(want ...pod.Pod) {
 			t.Helper()
-			got, err := m.Damaged([]pod.Pod{p})
+			got, err := m.Damaged([]pod.Pod{p}, spec.MTU)
 			if err != nil || !slices.EqualFunc(got, want, pod.Pod.Equal) {
 				t.Errorf("damaged: %+v, %v, want %+v", got, err, want)
 			}
@@ -271,7 +271,7 @@ func TestPackets(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		m, c := newManager(t)
 		// For IPv6 it is the guard that drops.
-		if err := policy.Apply(policy.Rules{PodLinks: layout.PodLinks}); err != nil {
+		if err := new(policy.Guard).Apply(policy.Rules{PodLinks: layout.PodLinks}); err != nil {
 			t.Fatal(err)
 		}
 		a := ensure(t, m, pod.Spec{Name: "a", Addresses: ips("10.64.1.0", "2001:db8:64:1::1"), MTU: 1480})

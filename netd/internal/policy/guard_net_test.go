@@ -53,7 +53,7 @@ func TestGuard(t *testing.T) {
 		for line := range strings.Lines(wires) {
 			ownnet.Command(t, line)
 		}
-		if err := policy.Apply(policy.Rules{
+		if err := new(policy.Guard).Apply(policy.Rules{
 			PodLinks: "pod", VXLANPort: 4789,
 			Gateways: []netip.Addr{netip.MustParseAddr("10.0.1.12"), netip.MustParseAddr("2001:db8:1::12")},
 			Ranges:   []netip.Prefix{netip.MustParsePrefix("10.0.8.0/22"), netip.MustParsePrefix("2001:db8:8::/46")},
@@ -95,7 +95,7 @@ func TestPodsAndTheGatewaysPorts(t *testing.T) {
 		metrics := rules
 		metrics.MetricsPort, metrics.Scrapers = 9179, []string{"pod0"}
 		for _, r := range []policy.Rules{rules, metrics} {
-			if err := policy.Apply(r); err != nil {
+			if err := new(policy.Guard).Apply(r); err != nil {
 				t.Fatal(err)
 			}
 			for _, gateway := range []string{"10.0.0.11", "10.64.1.254", "2001:db8::11", "2001:db9::fe"} {

@@ -41,9 +41,9 @@ func (r Rules) Equal(o Rules) bool {
 		slices.Equal(r.OnLink, o.OnLink) && r.MetricsPort == o.MetricsPort && slices.Equal(r.Scrapers, o.Scrapers)
 }
 
-// Apply replaces our table by one that says r, in one transaction: there is no
-// moment without it.
-func Apply(r Rules) error {
+// apply replaces our table by one that says r, in one transaction: there is no
+// moment without it. Its rules go on counting from counted, by chain and in order.
+func apply(r Rules, counted map[string][]count) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
@@ -53,7 +53,7 @@ func Apply(r Rules) error {
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
 		c.DelTable(c.AddTable(&nftables.Table{Family: family, Name: layout.Table}))
 	}
-	b := builder{Conn: c, table: c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: layout.Table}), pods: r.PodLinks}
+	b := builder{Conn: c, table: c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: layout.Table}), pods: r.PodLinks, counted: counted, made: map[string]int{}}
 	if err := b.rules(r); err != nil {
 		return err
 	}
@@ -66,8 +66,10 @@ func Apply(r Rules) error {
 // builder writes one transaction.
 type builder struct {
 	*nftables.Conn
-	table *nftables.Table
-	pods  string
+	table   *nftables.Table
+	pods    string
+	counted map[string][]count
+	made    map[string]int // rules, by chain
 }
 
 func (b builder) rules(r Rules) error {
@@ -138,7 +140,11 @@ func (b builder) chain(name string, hook *nftables.ChainHook, priority *nftables
 
 // drop adds a rule that drops what is all of these, and counts it.
 func (b builder) drop(chain *nftables.Chain, is ...[]expr.Any) {
-	b.rule(chain, slices.Concat(is...), &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
+	var c count
+	if before := b.counted[chain.Name]; b.made[chain.Name] < len(before) {
+		c = before[b.made[chain.Name]]
+	}
+	b.rule(chain, slices.Concat(is...), &expr.Counter{Packets: c.packets, Bytes: c.bytes}, &expr.Verdict{Kind: expr.VerdictDrop})
 }
 
 // pass adds a rule that ends a chain that was jumped to, for what is all of these.
@@ -153,6 +159,7 @@ func (b builder) jump(chain, next *nftables.Chain, is ...[]expr.Any) {
 
 func (b builder) rule(chain *nftables.Chain, is []expr.Any, do ...expr.Any) {
 	b.AddRule(&nftables.Rule{Table: b.table, Chain: chain, Exprs: append(is, do...)})
+	b.made[chain.Name]++
 }
 
 func (b builder) fromPods() []expr.Any {
@@ -177,17 +184,4 @@ func oneOf(protocols *nftables.Set) []expr.Any {
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
 		&expr.Lookup{SourceRegister: 1, SetName: protocols.Name, SetID: protocols.ID},
 	}
-}
-
-// Present tells whether our table is there: others may have flushed the ruleset.
-func Present() (bool, error) {
-	c, err := nftables.New()
-	if err != nil {
-		return false, fmt.Errorf("open nftables: %w", err)
-	}
-	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, fmt.Errorf("list nftables tables: %w", err)
-	}
-	return slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == layout.Table }), nil
 }

@@ -81,6 +81,7 @@ type FIB struct {
 	behind bool
 	held   int
 	opts   Options
+	first  netip.Prefix // whose route the last Apply has written or removed first
 }
 
 // NewFIB returns one that knows nothing: its first Apply reads the kernel.
@@ -104,6 +105,14 @@ func (f *FIB) Has(p netip.Prefix) bool {
 	return n != 0 && !f.mirror.slots[n].route.Blackhole
 }
 
+// First is the prefix whose route the last Apply has written or removed first, invalid if
+// there was none.
+func (f *FIB) First() netip.Prefix { return f.first }
+
+// Stands tells whether all that d plans was in the kernel, as far as is known: what is to be
+// done now somebody else has undone.
+func (f *FIB) Stands(d Delta) bool { return f.at != nil && f.at == d.now && !f.behind }
+
 // Apply makes the kernel's routes of our protocol the planned ones. A route that
 // the kernel refuses is an error that names it and does not stop the others; if
 // the kernel could not be read, nothing is changed.
@@ -117,6 +126,7 @@ func (f *FIB) Has(p netip.Prefix) bool {
 // as it is; the groups that move, with all their routes; the routes that join
 // these; then what is to be removed.
 func (f *FIB) Apply(d Delta, o Options) (Result, error) {
+	f.first = netip.Prefix{}
 	same := f.trusted && !f.moved && f.at == d.now
 	if same && (!f.behind || f.held > 0 && f.opts.Hold == o.Hold && slices.Equal(f.opts.Lost, o.Lost)) {
 		return Result{Held: f.held}, nil

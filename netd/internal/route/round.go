@@ -229,7 +229,9 @@ type writer struct {
 const writerRoom = 1024
 
 func (w *writer) add(p netip.Prefix, route rtnl.Route, o *Outcome) {
-	route.Prefix = p
+	if route.Prefix = p; !w.first.IsValid() {
+		w.first = p
+	}
 	w.routes, w.outcomes = append(w.routes, route), append(w.outcomes, o)
 	if len(w.routes) == writerRoom {
 		w.flush()

@@ -107,7 +107,7 @@ func (c *Conn) AddVeth(name, alias, peerName, peerNetns string, mtu int) error {
 	if err := c.h.LinkSetAlias(veth, alias); err != nil {
 		return fmt.Errorf("set alias of %s to %q: %w", name, alias, err)
 	}
-	return nil
+	return c.note(nil, "link %s", name)
 }
 
 // DeleteLink removes a link; it is no error if it is gone already.
@@ -118,6 +118,9 @@ func (c *Conn) DeleteLink(name string) error {
 	}
 	if err != nil && !IsNotExist(err) {
 		return fmt.Errorf("delete link %s: %w", name, err)
+	}
+	if err == nil {
+		return c.note(nil, "no link %s", name)
 	}
 	return nil
 }
@@ -161,7 +164,7 @@ func (c *Conn) set(index int, what string, do func(netlink.Link) error) error {
 	if err := do(l); err != nil {
 		return fmt.Errorf("set %s %s: %w", l.Attrs().Name, what, err)
 	}
-	return nil
+	return c.note(nil, "%s %s", l.Attrs().Name, what)
 }
 
 // Address is an address of a link.
@@ -237,15 +240,4 @@ func (c *Conn) DeleteAddress(link int, p netip.Prefix) error {
 		return nil
 	}
 	return err
-}
-
-// SetNeighbour makes a permanent neighbour entry.
-func (c *Conn) SetNeighbour(link int, a netip.Addr, mac net.HardwareAddr) error {
-	err := c.h.NeighSet(&netlink.Neigh{
-		LinkIndex: link, State: netlink.NUD_PERMANENT, IP: toIP(a), HardwareAddr: mac,
-	})
-	if err != nil {
-		return fmt.Errorf("set neighbour %s lladdr %s dev #%d: %w", a, mac, link, err)
-	}
-	return nil
 }

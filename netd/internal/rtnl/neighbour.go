@@ -79,15 +79,19 @@ func (c *Conn) PutNeighbour(link int, n Neighbour) error {
 	if err := c.h.NeighSet(n.message(link)); err != nil {
 		return fmt.Errorf("put neighbour %s dev #%d: %w", n, link, err)
 	}
-	return nil
+	return c.note(nil, "neighbour %s dev %s", n, c.name(link))
 }
 
 // DeleteNeighbour removes an entry; it is no error if it is gone already.
 func (c *Conn) DeleteNeighbour(link int, n Neighbour) error {
-	if err := c.h.NeighDel(n.message(link)); err != nil && !IsNotExist(err) {
+	err := c.h.NeighDel(n.message(link))
+	if IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("delete neighbour %s dev #%d: %w", n, link, err)
 	}
-	return nil
+	return c.note(nil, "no neighbour %s dev %s", n, c.name(link))
 }
 
 func (n Neighbour) message(link int) *netlink.Neigh {

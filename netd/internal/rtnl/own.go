@@ -35,7 +35,7 @@ func (c *Conn) PutAddress(link int, p netip.Prefix, protocol int) error {
 	if err != nil {
 		return fmt.Errorf("put address %s on link #%d: %w", p, link, err)
 	}
-	return nil
+	return c.note(nil, "%s address %s", c.name(link), p)
 }
 
 // broadcast is the last address of a subnet.

@@ -100,7 +100,7 @@ func (c *Conn) familyRoutes(family byte, protocol int, each func(Route)) error {
 // ReplaceRoute adds the route, or puts it in the place of the one with the same
 // prefix and metric, without a moment in which there is none.
 func (c *Conn) ReplaceRoute(r Route) error {
-	return errors.Join(c.Write([]Change{{Do: Replace, Route: &r}})...)
+	return c.note(errors.Join(c.Write([]Change{{Do: Replace, Route: &r}})...), "route %s", r)
 }
 
 // DeleteRoute removes the route; it is no error if it is gone already.

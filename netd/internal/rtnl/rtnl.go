@@ -13,8 +13,9 @@ import (
 
 // Conn talks to the rtnetlink of one network namespace.
 type Conn struct {
-	h   *netlink.Handle
-	fib *socket
+	h       *netlink.Handle
+	fib     *socket
+	journal journal
 }
 
 // Open connects to the namespace of the calling thread.
@@ -49,7 +50,7 @@ func newConn(h *netlink.Handle, at netns.NsHandle, err error) (*Conn, error) {
 		h.Close()
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
-	return &Conn{h, fib}, nil
+	return &Conn{h: h, fib: fib, journal: journal{sysctls: map[string]string{}}}, nil
 }
 
 // Close ends the connection.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -181,7 +180,7 @@ func TestLinksAndAddresses(t *testing.T) {
 		if !slices.Contains(got.AltNames, "up0") {
 			t.Errorf("alternative names: %q, want the former one", got.AltNames)
 		}
-		must(t, c.SetNeighbour(l.Index, ip("10.0.1.1"), net.HardwareAddr{2, 0, 0, 0, 0, 1}))
+		must(t, c.PutNeighbour(l.Index, rtnl.Neighbour{Address: ip("10.0.1.1"), MAC: "\x02\x00\x00\x00\x00\x01"}))
 		if out := ownnet.Command(t, "ip neigh show dev uplink0"); !strings.Contains(out, "10.0.1.1 lladdr 02:00:00:00:00:01 PERMANENT") {
 			t.Errorf("neighbours: %q", out)
 		}

@@ -56,7 +56,7 @@ func (c *Conn) AddTunnel(t Tunnel) error {
 	if err := c.h.LinkAdd(l); err != nil {
 		return fmt.Errorf("add %s link %s local %s: %w", t.Kind, t.Name, t.Local, err)
 	}
-	return nil
+	return c.note(nil, "%s link %s local %s", t.Kind, t.Name, t.Local)
 }
 
 // readTunnel fills in what AddTunnel has said.

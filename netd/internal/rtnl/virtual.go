@@ -41,7 +41,7 @@ func (c *Conn) setAlias(l netlink.Link, alias string) error {
 	if err := c.h.LinkSetAlias(l, alias); err != nil {
 		return fmt.Errorf("set alias of %s to %q: %w", l.Attrs().Name, alias, err)
 	}
-	return nil
+	return c.note(nil, "%s link %s", l.Type(), l.Attrs().Name)
 }
 
 // SetMaster makes a link a member of a bond, which it must be down for, or of none (0).

@@ -38,9 +38,11 @@ const (
 	WatchBegun What = iota // all may have changed until now
 	LinksChanged
 	AddressesChanged
-	RoutesChanged    // others'
-	OwnRoutesChanged // somebody else has written or removed one of the protocol, or put another in its place
-	NextHopsChanged  // by somebody else, or gone with a link: their routes go without a word
+	RoutesChanged     // others'
+	OwnRoutesChanged  // somebody else has written or removed one of the protocol, or put another in its place
+	NextHopsChanged   // by somebody else, or gone with a link: their routes go without a word
+	ConfChanged       // sysctls of which the kernel tells: forwarding, rp_filter, proxy_arp, …
+	NeighboursChanged // by hand, or a bridge's or a tunnel's
 	kinds
 )
 
@@ -66,6 +68,12 @@ func (c *Conn) Watch(ctx context.Context, protocol int, tell func(Event)) error 
 	}
 	if err := w.listen(func([]byte) What { return NextHopsChanged }, unix.RTNLGRP_NEXTHOP); err != nil {
 		return fmt.Errorf("watch next hops: %w", err)
+	}
+	if err := w.listen(func([]byte) What { return ConfChanged }, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF); err != nil {
+		return fmt.Errorf("watch sysctls: %w", err)
+	}
+	if err := w.listen(neighbourKind, unix.RTNLGRP_NEIGH); err != nil {
+		return fmt.Errorf("watch neighbours: %w", err)
 	}
 	list, err := c.Links()
 	if err != nil {
@@ -134,6 +142,23 @@ func routeKind(protocol int) func(b []byte) What {
 	}
 }
 
+// neighbourKind tells what somebody says of neighbours from what the kernel finds out of its
+// own accord, which is the case every few seconds; but for a bridge's and a tunnel's, whose
+// notifications do not say who.
+func neighbourKind(b []byte) What {
+	if b[unix.SizeofNlMsghdr] != unix.AF_BRIDGE && binary.NativeEndian.Uint32(b[portAt:]) == 0 {
+		return ignored
+	}
+	return NeighboursChanged
+}
+
+// ignored is what concerns nobody.
+const ignored What = -1
+
+// leastBody is the least that a notification has behind its header: struct netconfmsg and
+// an attribute's.
+const leastBody = 1
+
 // watcher listens to routes and next hops.
 type watcher struct {
 	done <-chan struct{}
@@ -192,8 +217,11 @@ func (w *watcher) listen(kind func(b []byte) What, groups ...uint) error {
 				w.report(err)
 				return
 			}
-			if n >= unix.SizeofNlMsghdr+sizeofNhmsg {
-				w.told[kind(begin[:])].Store(true)
+			if n < unix.SizeofNlMsghdr+leastBody {
+				continue
+			}
+			if k := kind(begin[:]); k != ignored {
+				w.told[k].Store(true)
 				w.some.Send()
 			}
 		}
