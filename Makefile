@@ -103,7 +103,7 @@ bin/%/stage1: FORCE
 	$(go-build) -o $@ ./firmware/boot/stage1
 
 # runc and containerd's shim are modules' own programs: they change with go.sum.
-bin/%/runc: containers/build.sh go.sum containers/runc/go.sum | deps
+bin/%/runc: containers/build.sh $(wildcard containers/shim/*.go) go.sum containers/runc/go.sum | deps
 	containers/build.sh $* bin/$*
 
 bin/bench/guest: FORCE

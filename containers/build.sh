@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds what containerd runs a pod with: containerd-shim-runc-v2 and runc, both
-# static, from the modules pinned in ../go.mod and runc/go.mod.
+# Builds what containerd runs a pod with, both static: containerd-shim-runc-v2, which is
+# shim/, of the containerd pinned in ../go.mod, and runc, pinned in runc/go.mod.
 #
 #   containers/build.sh amd64|arm64 OUTDIR
 #
@@ -30,7 +30,7 @@ sysroot=$(cd "$here" && go run ./debroot "$arch" libseccomp-dev)
 cd "$here"
 CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -mod=readonly -buildvcs=false -trimpath -tags no_grpc \
 	-ldflags '-s -w' -o "$out/containerd-shim-runc-v2" \
-	github.com/containerd/containerd/cmd/containerd-shim-runc-v2
+	./shim
 
 cd "$here/runc"
 CGO_ENABLED=1 GOOS=linux GOARCH=$arch CC=$triple-gcc \

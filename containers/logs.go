@@ -2,47 +2,39 @@ package containers
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/containerd/containerd/cio"
 )
 
-const logMost = 1 << 20
+// The least and the most that one file of a pod's log may have, in octets.
+const minLog, maxLog = 16 << 10, 1 << 20
 
 func logPath(dir, pod string) string { return filepath.Join(dir, pod+".log") }
 
-// turnLogs moves what a pod's log has too much of to POD.log.1. The shim keeps
-// the file open for appending, so it is cut, not renamed; a line that comes
-// between copy and cut is lost.
-func turnLogs(dir string, pods []string, total int64) error {
-	if len(pods) == 0 {
-		return nil
+// logLimit is how long a pod's log may get, of which there is an older one too: a part of
+// total. It is that of a number of pods that is a power of two, so that all keep to
+// three times total, in whatever order they come.
+func logLimit(total int64, pods int) int64 {
+	shares := int64(16)
+	for shares < int64(pods) {
+		shares *= 2
 	}
-	limit := min(logMost, total/int64(2*len(pods)))
-	var errs []error
-	for _, pod := range pods {
-		if err := turnLog(logPath(dir, pod), limit); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, fmt.Errorf("turn the log of pod %s: %w", pod, err))
-		}
-	}
-	return errors.Join(errs...)
+	return max(minLog, min(maxLog, total/(2*shares)))
 }
 
-func turnLog(path string, limit int64) error {
-	st, err := os.Stat(path)
-	if err != nil || st.Size() <= limit {
-		return err
-	}
-	tail, err := readTail(path, limit)
+// logTo has the shim write the log (containers/shim).
+func logTo(path string, limit int64) (cio.Creator, error) {
+	uri, err := cio.LogURIGenerator("file", path, map[string]string{"limit": strconv.FormatInt(limit, 10)})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	// Also when the copy fails, for want of space: the pod would block.
-	return errors.Join(os.WriteFile(path+".1", tail, 0o640), os.Truncate(path, 0))
+	return cio.LogURI(uri), nil
 }
 
 // readTail reads at most the last n octets of a file.

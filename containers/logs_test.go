@@ -4,53 +4,23 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-func TestTurnLogs(t *testing.T) {
-	dir := t.TempDir()
-	write := func(pod, text string) {
-		t.Helper()
-		if err := os.WriteFile(logPath(dir, pod), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
+func TestLogLimit(t *testing.T) {
+	for pods, want := range map[int]int64{0: 1 << 20, 16: 1 << 20, 17: 512 << 10, 250: 64 << 10} {
+		if got := logLimit(32<<20, pods); got != want {
+			t.Errorf("%d pods: got %d, want %d", pods, got, want)
 		}
 	}
-	write("a", "0123456789")
-	write("b", "short")
-	// As the shim does.
-	shim, err := os.OpenFile(logPath(dir, "a"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
+	if got := logLimit(1<<10, 1); got != minLog {
+		t.Errorf("little room: got %d", got)
 	}
-	defer shim.Close()
-	if err := turnLogs(dir, []string{"a", "b", "absent"}, 6*8); err != nil {
-		t.Fatal(err)
+	sum := int64(0)
+	for pods := range 250 { // one after the other
+		sum += 2 * logLimit(32<<20, pods+1)
 	}
-	if _, err := shim.WriteString("after"); err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		b, err := os.ReadFile(dir + "/" + e.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		got[e.Name()] = string(b)
-	}
-	if diff := cmp.Diff(map[string]string{"a.log": "after", "a.log.1": "23456789", "b.log": "short"}, got); diff != "" {
-		t.Errorf("logs (-want +got):\n%s", diff)
-	}
-	removeLogs(dir, "a")
-	if err := turnLogs(dir, nil, 0); err != nil {
-		t.Error(err)
-	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
-		t.Errorf("left: %v", entries)
+	if sum > 3*32<<20 {
+		t.Errorf("all together: %d octets", sum)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/containerd/containerd"
 	"github.com/containerd/containerd/api/types/runc/options"
-	"github.com/containerd/containerd/cio"
 	"github.com/containerd/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
@@ -398,7 +397,11 @@ func (p *pod) start(ctx context.Context, spec Spec) (containerd.Task, <-chan con
 	if err != nil {
 		return nil, nil, fmt.Errorf("create container %s: %w", p.name, err)
 	}
-	task, err := c.NewTask(ctx, cio.LogFile(logPath(p.rt.opts.LogDir, p.name)))
+	log, err := logTo(logPath(p.rt.opts.LogDir, p.name), p.rt.logLimit())
+	if err != nil {
+		return nil, nil, fmt.Errorf("log of pod %s: %w", p.name, err)
+	}
+	task, err := c.NewTask(ctx, log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("create task %s: %w", p.name, err)
 	}

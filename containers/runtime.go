@@ -34,8 +34,6 @@ import (
 const (
 	// pollAway is how often containerd is asked whether it is back.
 	pollAway = 500 * time.Millisecond
-	// logTurn is how often the size of the logs is looked at.
-	logTurn = time.Second
 	// pruneEvery is how often images that nobody wants are looked for.
 	pruneEvery = time.Minute
 )
@@ -175,8 +173,7 @@ func (r *Runtime) Run(ctx context.Context) error {
 
 	var pods sync.WaitGroup
 	defer pods.Wait()
-	turn, prune := time.NewTicker(logTurn), time.NewTicker(pruneEvery)
-	defer turn.Stop()
+	prune := time.NewTicker(pruneEvery)
 	defer prune.Stop()
 	for {
 		select {
@@ -189,10 +186,6 @@ func (r *Runtime) Run(ctx context.Context) error {
 		case <-r.resolve:
 			if err := r.files.follow(r.nameServers()); err != nil {
 				r.log.Warn("pods do not learn of the name servers", "err", err)
-			}
-		case <-turn.C:
-			if err := turnLogs(r.opts.LogDir, r.names(), r.opts.LogBytes); err != nil {
-				r.log.Debug("logs grow", "err", err)
 			}
 		case <-prune.C:
 			r.prune(ctx)
@@ -292,10 +285,11 @@ func (r *Runtime) release(p *pod) bool {
 	return true
 }
 
-func (r *Runtime) names() []string {
+// logLimit is how long a log may get that is begun now.
+func (r *Runtime) logLimit() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Collect(maps.Keys(r.pods))
+	return logLimit(r.opts.LogBytes, max(len(r.wanted), len(r.pods)))
 }
 
 func (r *Runtime) prune(ctx context.Context) {

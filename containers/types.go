@@ -72,12 +72,12 @@ type Options struct {
 	// ImageDir holds the OCI archives, default /usr/lib/netd/images.
 	ImageDir string
 	// LogDir gets POD.log (and one older POD.log.1), default /run/netd/log: in
-	// memory, because a pod whose log can not be written blocks on its output.
+	// memory, because flash would wear out.
 	LogDir string
 	// FilesDir gets what pods find in /etc, default /run/netd/files.
 	FilesDir string
-	// LogBytes bounds all logs together in octets, default 32 MiB; one file is
-	// turned at 1 MiB or earlier if there are many pods.
+	// LogBytes is for all logs together, in octets, default 32 MiB: a file is turned at
+	// 1 MiB, or earlier if there are more than 16 pods (logLimit).
 	LogBytes int64
 	// Shim and Runc are the programs, defaults /usr/bin/containerd-shim-runc-v2
 	// and /usr/bin/runc.

@@ -52,7 +52,7 @@ func ranks() map[string]int {
 		"netd":                    4,
 
 		"containers/archive": -1, "containers/runc": -1,
-		"containers": 0, "containers/debroot": 0, "containers/mkarchive": 0,
+		"containers": 0, "containers/debroot": 0, "containers/mkarchive": 0, "containers/shim": 0,
 
 		"firmware/debian": -1, "firmware/gpt": -1, "firmware/ext4": -1, "firmware/kmod": -1, "firmware/uki": -1,
 		"firmware/bench/feed": -1, "firmware/bench/report": -1,
