@@ -20,10 +20,11 @@ import (
 func TestSeenFromOutside(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		w := newWorld(t)
-		bird := w.bird(t, "10.0.1.11")
 		file := w.config(t, static, "never")
 		w.change(t, file, file, "as = 65001", "as = 65001\ndescription = \"rack 7\"", "[[pool]]", "[management]\nmetrics = \"127.0.0.1:9179\"\n[[pool]]")
 		gw := w.start(t, file)
+		within(t, time.Minute, "why there is no session", says(gw, "takes no connection to TCP port 179: connection refused", "peers"))
+		bird := w.bird(t, "10.0.1.11")
 		within(t, time.Minute, "the session", gw.Established)
 		ask(t, gw, "web-0", "pod", "add", "web-0")
 
@@ -40,7 +41,7 @@ func TestSeenFromOutside(t *testing.T) {
 			t.Errorf("BIRD counts otherwise: %v\n%s", err, out)
 		}
 		p := peers[0]
-		if p.Description != "rack 7" || p.Flaps != 0 || p.Session.HoldTime != 9 || p.Session.RouterID.String() != "10.0.1.1" || p.Session.Local.String() != "10.0.1.11" {
+		if p.Description != "rack 7" || p.Reason != "" || p.Flaps != 0 || p.Session.HoldTime != 9 || p.Session.RouterID.String() != "10.0.1.1" || p.Session.Local.String() != "10.0.1.11" {
 			t.Errorf("tor1: %+v, %+v", p, p.Session)
 		}
 		for _, want := range []string{"ipv4 unicast  3 received, 2 accepted, 1 sent", "4-octet AS", "description   rack 7", "option        hold time 9s, keepalive 3s"} {

@@ -153,8 +153,10 @@ func (s *Speaker) noteLoss(p *api.PeerState) {
 	if time.Since(s.resetAt[p.GetNeighborAddress()]) <= resetEcho {
 		return // Reset has said why.
 	}
-	if s.losses[p.GetNeighborAddress()] == "" || p.GetDisconnectReason() != api.PeerState_DISCONNECT_REASON_RESTART_TIMER_EXPIRED {
-		s.losses[p.GetNeighborAddress()] = gobgp.DisconnectReason(p) // That it did not come back is not why it went.
+	was, is := s.losses[p.GetNeighborAddress()], gobgp.DisconnectReason(p)
+	notBack := p.GetDisconnectReason() == api.PeerState_DISCONNECT_REASON_RESTART_TIMER_EXPIRED || gobgp.IsUnanswered(is)
+	if was == "" || gobgp.IsUnanswered(was) || !notBack {
+		s.losses[p.GetNeighborAddress()] = is // That it does not come back is not why it went.
 	}
 }
 

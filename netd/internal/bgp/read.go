@@ -160,6 +160,9 @@ func (r *reader) readPeers(ctx context.Context, config Config) ([]PeerState, err
 			p.Reason = r.limited(l, config, p.Address)
 		} else if p.Reason == "" {
 			p.Reason = losses[p.Address.String()]
+			if p.Established() && gobgp.IsUnanswered(p.Reason) {
+				p.Reason = "" // It was not lost.
+			}
 		}
 		p.EndOfRIB = l.noteEnd(p)
 		states = append(states, p)

@@ -52,7 +52,7 @@ problem it knows of. Exit status 0 also when there are problems.`},
 		{name: "peers", args: "[NAME]", short: "BGP sessions, or all about one of them", run: peers, long: `
 One line a session: state, since when, how often it was lost since the agent has
 started (FLAPS), prefixes received, accepted (by the import filter) and sent, and why
-it was last lost. With NAME all that is known of one: timers, families, what the peer
+it was last lost or does not come up. With NAME all that is known of one: timers, families, what the peer
 can do, what the configuration says.`},
 		{name: "routes", short: "which way each prefix goes, and why", run: routes, long: `
 One line a prefix. KIND is pod, blackhole (the unused part of an own block), native (the

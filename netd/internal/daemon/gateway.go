@@ -175,8 +175,8 @@ func (d *Daemon) problems() []string {
 		}
 	}
 	for _, p := range d.sessions.peers {
-		if p.Refused() {
-			all = append(all, fmt.Sprintf("peer %s %s", p.Name, p.Reason))
+		if why := d.sessions.missing(p); why != "" {
+			all = append(all, fmt.Sprintf("peer %s %s", p.Name, why))
 		}
 	}
 	return slices.Concat(all, d.health.fought(time.Now()), d.health.lasting)

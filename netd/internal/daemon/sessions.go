@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -142,6 +143,26 @@ func (s *sessions) settle(all bool) {
 		s.settled = true
 		s.log.Info("peers have told what they know", "all", all)
 	}
+}
+
+// missingFor is how long a session may be away before that is a problem: longer than a
+// peer takes to restart its daemon.
+const missingFor = 30 * time.Second
+
+// missing says why a peer has no session, at once where it is known for good (it refuses
+// us), else when that has lasted.
+func (s *sessions) missing(p bgp.PeerState) string {
+	since := p.Since
+	if since.Before(s.life) { // It never had one, or before this speaker.
+		since = s.life
+	}
+	switch {
+	case p.Refused():
+		return p.Reason
+	case p.Established() || p.Shutdown || time.Since(since) < missingFor:
+		return ""
+	}
+	return "has no session: " + cmp.Or(p.Reason, "nothing has been heard of it")
 }
 
 func (s *sessions) logPeers(before, now []bgp.PeerState) {

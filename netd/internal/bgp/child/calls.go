@@ -43,6 +43,8 @@ const (
 type calls struct {
 	log   *slog.Logger
 	heard *heard
+	// unanswered has peers that do not take a connection, for the agent.
+	unanswered chan *api.Peer
 
 	mu       sync.Mutex      // guards what follows
 	accepted chan<- net.Conn // GoBGP's; nil before its start
@@ -60,7 +62,7 @@ type call struct {
 }
 
 func newCalls(log *slog.Logger, heard *heard) *calls {
-	return &calls{log: log, heard: heard, peers: map[netip.Addr]*call{}}
+	return &calls{log: log, heard: heard, unanswered: make(chan *api.Peer, 16), peers: map[netip.Addr]*call{}}
 }
 
 // watch has GoBGP say when it wants a connection.
@@ -175,6 +177,10 @@ func (c *call) call(ctx context.Context, retry time.Duration) {
 	conn, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(c.to, layout.BGPPort).String())
 	if err != nil {
 		c.log.Debug("call a peer", "peer", c.to, "err", err)
+		select {
+		case c.unanswered <- gobgp.Unanswered(c.to, err, c.peer.GetConf().GetAuthPassword() != ""):
+		default: // Nobody listens.
+		}
 		return
 	}
 	c.mu.Lock()

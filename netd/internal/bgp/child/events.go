@@ -21,6 +21,7 @@ import (
 type events struct {
 	server atomic.Pointer[server.BgpServer] // nil while it is being made
 	heard  *heard
+	calls  *calls
 }
 
 func (e *events) intercept(service any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
@@ -60,15 +61,22 @@ func (e *events) tell(stream grpc.ServerStream, s *server.BgpServer) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case p := <-e.calls.unanswered:
+			if err := stream.SendMsg(peerEvent(p)); err != nil {
+				return err
+			}
 		case p := <-peers:
-			m := &api.WatchEventResponse{Event: &api.WatchEventResponse_Peer{
-				Peer: &api.WatchEventResponse_PeerEvent{Type: api.WatchEventResponse_PeerEvent_TYPE_STATE, Peer: p},
-			}}
-			if err := stream.SendMsg(m); err != nil {
+			if err := stream.SendMsg(peerEvent(p)); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+func peerEvent(p *api.Peer) *api.WatchEventResponse {
+	return &api.WatchEventResponse{Event: &api.WatchEventResponse_Peer{
+		Peer: &api.WatchEventResponse_PeerEvent{Type: api.WatchEventResponse_PeerEvent_TYPE_STATE, Peer: p},
+	}}
 }
 
 // loss is what noteLoss reads.

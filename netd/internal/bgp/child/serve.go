@@ -38,8 +38,8 @@ func Serve(ctx context.Context, socket string, log io.Writer) error {
 	level.Set(slog.LevelWarn)
 	reasons := newReasons(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level}))
 	logger := slog.New(reasons)
-	told := &events{heard: reasons.heard}
 	calls := newCalls(logger, reasons.heard)
+	told := &events{heard: reasons.heard, calls: calls}
 	begun := func() error { return calls.begin(told.server.Load()) }
 	s := server.NewBgpServer(
 		server.GrpcListenAddress("unix://"+socket),
