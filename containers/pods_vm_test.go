@@ -97,7 +97,7 @@ func TestPodIsAsDockerUsersExpect(t *testing.T) {
 	const untilTold = "while ! grep -q 198.51.100.53 /etc/resolv.conf; do sleep 0.1; done; echo told; exec sleep 100000"
 	asUser := shell("user-0", `id -u; ulimit -Sn; ulimit -Hn; greet; cat /run/app/state; cat /etc/resolv.conf; grep user-0 /etc/hosts; grep localhost /etc/hosts; cat /etc/hostname
 ls /sys/fs/cgroup/pids.max; cat /proc/sys/net/ipv4/ping_group_range; nc -l -p 80 </dev/null & until nc -w5 localhost 80 </dev/null; do sleep 0.1; done; echo port 80; exec sleep 100000`)
-	asUser.Image = "user.tar"
+	asUser.Image, asUser.StopTimeout = "user.tar", 0
 	asRoot := shell("root-0", `mknod /tmp/null c 1 3 || echo no device; mkfifo /tmp/fifo && echo fifo
 for f in /proc/kallsyms /proc/timer_list /proc/sched_debug /proc/iomem /proc/modules /proc/slabinfo; do [ -e $f ] && cat $f; done | wc -c; echo x >/proc/sysrq-trigger || echo no sysrq; `+untilTold)
 	quit := shell("quit-0", "trap 'echo QUIT >/proc/1/fd/1; sleep 0.2; exit 0' QUIT; trap 'echo TERM' TERM; echo ready; while :; do sleep 0.1; done")

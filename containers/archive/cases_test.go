@@ -286,7 +286,7 @@ func TestShapes(t *testing.T) {
 
 		"./ names":    {shape{prefix: "./"}, ""},
 		"GNU tar":     {shape{format: tar.FormatGNU}, ""},
-		"in a folder": {shape{prefix: "image/"}, "its files are in the folder image, expected them at the top: tar -C image -cf NEW.tar ."},
+		"in a folder": {shape{prefix: "image/"}, "its files are in the folder image, expected them at the top: tar -C image -cf NEW.tar oci-layout index.json blobs"},
 		"hard link":   {shape{edit: linkLayer(tar.TypeLink)}, ""},
 		"symbolic":    {shape{edit: linkLayer(tar.TypeSymlink)}, ""},
 		"index a link": {
@@ -294,7 +294,7 @@ func TestShapes(t *testing.T) {
 				b.drop("index.json")
 				b.links = append(b.links, tar.Header{Typeflag: tar.TypeSymlink, Name: "index.json", Linkname: "x"})
 			}},
-			"index.json is a link to x, expected a file: tar --dereference --hard-dereference -C FOLDER -cf NEW.tar .",
+			"index.json is a link to x, expected a file: tar --dereference --hard-dereference -C FOLDER -cf NEW.tar oci-layout index.json blobs",
 		},
 		"macOS": {shape{edit: func(b *box) {
 			b.set("._index.json", []byte("\x00\x05\x16\x07"))
@@ -344,8 +344,8 @@ func TestShapes(t *testing.T) {
 			"is a Docker archive (docker save before Docker 25, or podman save), expected an OCI archive: " +
 				"skopeo copy docker-archive:OLD.tar oci-archive:NEW.tar, or podman save --format oci-archive",
 		},
-		"docker export": {shape{raw: func([]byte) []byte { return app() }}, "is the file system of a container (docker export), expected an image: docker buildx build …"},
-		"build context": {shape{raw: func([]byte) []byte { return layerWith(File{Path: "Dockerfile"}, File{Path: "src/x"}) }}, "is a folder from which an image is built, expected an image: docker buildx build --output type=oci,dest=NEW.tar ."},
+		"docker export": {shape{raw: func([]byte) []byte { return app() }}, "is the file system of a container (docker export), expected an image: docker buildx build . …"},
+		"build context": {shape{raw: func([]byte) []byte { return layerWith(File{Path: "Dockerfile"}, File{Path: "src/x"}) }}, "is a folder from which an image is built, expected an image: docker buildx build . --output type=oci,dest=NEW.tar"},
 		"some tar":      {shape{raw: func([]byte) []byte { return layerWith(File{Path: "x"}) }}, "not an OCI archive or truncated: oci-layout and index.json is missing; what makes one: docker buildx build …"},
 		"gzip":          {shape{raw: func(b []byte) []byte { return packAs("gzip", b) }}, "is compressed with gzip, expected a plain tar: gunzip < OLD > NEW.tar"},
 		"zstd around":   {shape{raw: func(b []byte) []byte { return packAs("zstd", b) }}, "is compressed with zstd, expected a plain tar: zstd -d OLD -o NEW.tar"},
@@ -411,7 +411,7 @@ func TestFolders(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "oci-layout"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := CheckArchive(dir, "amd64"); err == nil || err.Error() != "is a folder, expected a tar of what is in it: tar -C FOLDER -cf NEW.tar ." {
+	if _, err := CheckArchive(dir, "amd64"); err == nil || err.Error() != "is a folder, expected a tar of what is in it: tar -C FOLDER -cf NEW.tar oci-layout index.json blobs" {
 		t.Errorf("got %v", err)
 	}
 	if _, err := ID(dir); err == nil || !strings.HasPrefix(err.Error(), "is a folder") {

@@ -188,7 +188,7 @@ func (l *layout) entry(f file, tr *tar.Reader, h *tar.Header) (err error) {
 	switch {
 	case h.Typeflag == tar.TypeLink || h.Typeflag == tar.TypeSymlink:
 		if name == "oci-layout" || name == "index.json" {
-			return fmt.Errorf("%s is a link to %s, expected a file: tar --dereference --hard-dereference -C FOLDER -cf NEW.tar .", name, h.Linkname)
+			return fmt.Errorf("%s is a link to %s, expected a file: tar --dereference --hard-dereference -C FOLDER -cf NEW.tar oci-layout index.json blobs", name, h.Linkname)
 		}
 	case h.Typeflag != tar.TypeReg:
 	case strings.HasPrefix(path.Base(name), "._"): // macOS keeps a file's attributes so

@@ -15,9 +15,9 @@ import (
 // What makes an OCI archive of what people have instead.
 const (
 	fromDocker = "skopeo copy docker-archive:OLD.tar oci-archive:NEW.tar"
-	fromEngine = "docker buildx build --output type=oci,dest=NEW.tar ., skopeo copy docker-daemon:NAME:TAG oci-archive:NEW.tar, " +
+	fromEngine = "docker buildx build . --output type=oci,dest=NEW.tar, skopeo copy docker-daemon:NAME:TAG oci-archive:NEW.tar, " +
 		"or podman save --format oci-archive -o NEW.tar NAME"
-	fromFolder = "tar -C FOLDER -cf NEW.tar ."
+	fromFolder = "tar -C FOLDER -cf NEW.tar oci-layout index.json blobs"
 )
 
 // contents are the names in a tar that tell what it is, if not an OCI archive.
@@ -56,11 +56,11 @@ func (c *contents) explain(err error) error {
 		return errors.New("is a Docker archive (docker save before Docker 25, or podman save), expected an OCI archive: " +
 			fromDocker + ", or podman save --format oci-archive")
 	case c.inside != "":
-		return fmt.Errorf("its files are in the folder %s, expected them at the top: tar -C %s -cf NEW.tar .", c.inside, c.inside)
+		return fmt.Errorf("its files are in the folder %s, expected them at the top: tar -C %s -cf NEW.tar oci-layout index.json blobs", c.inside, c.inside)
 	case roots >= 3, roots > 0 && roots == len(c.tops):
 		return errors.New("is the file system of a container (docker export), expected an image: " + fromEngine)
 	case c.tops["Dockerfile"], c.tops["Containerfile"]:
-		return errors.New("is a folder from which an image is built, expected an image: docker buildx build --output type=oci,dest=NEW.tar .")
+		return errors.New("is a folder from which an image is built, expected an image: docker buildx build . --output type=oci,dest=NEW.tar")
 	case c.tops["blobs"], c.tops["oci-layout"], c.tops["index.json"], len(c.tops) == 0:
 		return err
 	}
