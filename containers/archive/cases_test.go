@@ -101,7 +101,9 @@ func packAs(media string, data []byte) []byte {
 		if _, err := z.Write(data); err != nil {
 			panic(err)
 		}
-		z.Close()
+		if err := z.Close(); err != nil {
+			panic(err)
+		}
 	case strings.HasSuffix(media, "zstd"):
 		z, err := zstd.NewWriter(&buf)
 		if err != nil {
@@ -110,7 +112,9 @@ func packAs(media string, data []byte) []byte {
 		if _, err := z.Write(data); err != nil {
 			panic(err)
 		}
-		z.Close()
+		if err := z.Close(); err != nil {
+			panic(err)
+		}
 	default:
 		return data
 	}
@@ -188,7 +192,9 @@ func (s shape) bytes() []byte {
 			panic(err)
 		}
 	}
-	tw.Close()
+	if err := tw.Close(); err != nil {
+		panic(err)
+	}
 	if s.raw != nil {
 		return s.raw(buf.Bytes())
 	}

@@ -113,6 +113,10 @@ func TestFacts(t *testing.T) {
 			s.Leases = map[string]dhcp.Lease{"uplink0": {Address: pfx("10.9.0.7/24"), DNS: []netip.Addr{ip("10.9.0.2")}}}
 			f.Uplinks[0].MTU = 1400
 		}},
+		{"name-servers-of-the-file", "single.toml", func(s *Sources, _ *Facts) {
+			s.Config.DNS.Servers = []netip.Addr{ip("192.0.2.53"), ip("2001:db8::53")}
+			s.Leases = map[string]dhcp.Lease{"uplink0": {Address: pfx("10.9.0.7/24"), DNS: []netip.Addr{ip("10.9.0.2")}}}
+		}},
 		{"leased-in-a-cloud", "single.toml", func(s *Sources, f *Facts) {
 			s.Config.Uplinks[0].DHCP, s.Config.Uplinks[0].Addresses, s.Config.Uplinks[0].Router = true, nil, netip.Addr{}
 			s.Leases = map[string]dhcp.Lease{"uplink0": {
