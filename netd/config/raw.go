@@ -191,6 +191,7 @@ func (w *Workload) keys(t *table) rawWorkload {
 	w.envKeys(t.inline("env"))
 	r.replicas = withDefault(t, "replicas", &w.Replicas, number[int](0, 250, "1"), 1)
 	withDefault(t, "restart", &w.Restart, oneOf(Restarts()...), RestartAlways)
+	withDefault(t, "read-metrics", &w.ReadMetrics, boolean(), false)
 	withDefault(t, "stop-timeout", &w.StopTimeout, seconds(0, 10*time.Minute, "10s"), 10*time.Second)
 	return r
 }

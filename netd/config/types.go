@@ -145,6 +145,9 @@ type Workload struct {
 	// StopTimeout is between the image's stop signal and SIGKILL: 0 to 10 minutes in whole
 	// seconds (default 10 s).
 	StopTimeout time.Duration
+	// ReadMetrics lets the workload's pods open the gateway's port for metrics, the only one
+	// that a pod may open.
+	ReadMetrics bool
 }
 
 // Restart says when a pod whose process has ended is started again.

@@ -8,6 +8,7 @@ import (
 
 	"netd/netd/config"
 	"netd/netd/internal/link"
+	"netd/netd/internal/pod"
 	"netd/netd/internal/policy"
 	"netd/netd/internal/route"
 	"netd/netd/layout"
@@ -82,6 +83,16 @@ func (c compiler) guard() policy.Rules {
 		for _, p := range u.Prefixes {
 			if !p.IsSingleIP() {
 				rules.OnLink = append(rules.OnLink, p.Masked())
+			}
+		}
+	}
+	if m := c.Management.Metrics; m.IsValid() {
+		rules.MetricsPort = m.Port()
+		for _, w := range c.Workloads {
+			for i := range w.Replicas {
+				if w.ReadMetrics {
+					rules.Scrapers = append(rules.Scrapers, pod.LinkName(podName(w.Name, i)))
+				}
 			}
 		}
 	}

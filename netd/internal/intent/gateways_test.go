@@ -1,11 +1,15 @@
 package intent
 
 import (
+	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"netd/netd/config"
+	"netd/netd/internal/pod"
+	"netd/netd/internal/policy"
 	"netd/netd/internal/route"
 )
 
@@ -27,4 +31,18 @@ func TestEncapsulation(t *testing.T) {
 		}
 	}()
 	encapsulation("sometimes")
+}
+
+// A workload that reads metrics has its pods' links in the guard, while there is a port for them.
+func TestReadMetrics(t *testing.T) {
+	c := &config.Config{Workloads: []config.Workload{{Name: "web", Replicas: 1}, {Name: "prometheus", Replicas: 2, ReadMetrics: true}}}
+	guard := func() policy.Rules { return compiler{Config: c}.guard() }
+	if got := guard(); got.MetricsPort != 0 || got.Scrapers != nil {
+		t.Errorf("without a port: %d, %v", got.MetricsPort, got.Scrapers)
+	}
+	c.Management.Metrics = netip.MustParseAddrPort("0.0.0.0:9179")
+	want := []string{pod.LinkName("prometheus-0"), pod.LinkName("prometheus-1")}
+	if got := guard(); got.MetricsPort != 9179 || !slices.Equal(got.Scrapers, want) {
+		t.Errorf("%d, %v, want 9179, %v", got.MetricsPort, got.Scrapers, want)
+	}
 }

@@ -16,7 +16,7 @@ func (c compiler) pods(tunnels link.Need) Pods {
 	for _, w := range c.Workloads {
 		for i := range w.Replicas {
 			p.Specs = append(p.Specs, containers.Spec{
-				Name: w.Name, Pod: fmt.Sprintf("%s-%d", w.Name, i), Image: w.Image,
+				Name: w.Name, Pod: podName(w.Name, i), Image: w.Image,
 				Command: w.Command, Args: w.Args, Env: w.Env,
 				Restart: containers.Restart(w.Restart), StopTimeout: w.StopTimeout,
 			})
@@ -30,6 +30,9 @@ func (c compiler) pods(tunnels link.Need) Pods {
 	}
 	return p
 }
+
+// podName is that of one of a workload's pods.
+func podName(workload string, i int) string { return fmt.Sprintf("%s-%d", workload, i) }
 
 // blocks are this gateway's shares of the pools.
 func (c compiler) blocks() []netip.Prefix {
