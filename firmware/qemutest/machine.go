@@ -2,6 +2,7 @@ package qemutest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -243,17 +244,12 @@ func (m *Machine) Plug(ctx context.Context) error {
 	return m.qmp(ctx, "device_add", map[string]string{"driver": driver, "bus": "late", "drive": "disk", "id": "disk0"})
 }
 
-// Type types on the machine's keyboard, which is not the console's line. It knows letters,
-// digits, hyphens and the end of a line.
+// Type types on the machine's keyboard, which is not the console's line. It knows small
+// letters, digits, and what keys names.
 func (m *Machine) Type(ctx context.Context, text string) error {
+	keys := map[rune]string{'-': "minus", '\n': "ret", ' ': "spc", '/': "slash"}
 	for _, c := range text {
-		key := string(c)
-		switch c {
-		case '-':
-			key = "minus"
-		case '\n':
-			key = "ret"
-		}
+		key := cmp.Or(keys[c], string(c))
 		if err := m.qmp(ctx, "send-key", map[string]any{"keys": []map[string]string{{"type": "qcode", "data": key}}}); err != nil {
 			return err
 		}
