@@ -235,7 +235,7 @@ func TestModeNever(t *testing.T) {
 		if out, err := gw.InPod(t.Context(), "web-0", "ping", "-c", "1", "-W", "2", "10.0.1.11"); err != nil {
 			t.Errorf("the pod does not reach its gateway: %v\n%s", err, out)
 		}
-		// The guard is flushed by someone, and put back by the slow repair.
+		// The guard is flushed by someone, and put back.
 		w.must(t, w.gw, "nft flush ruleset")
 		within(t, time.Minute, "the guard to be put back", func(ctx context.Context) error {
 			_, err := w.gw.Run(ctx, "nft", "list", "table", "inet", "netd")
