@@ -16,7 +16,7 @@ func Forward6(k Sysctls) error {
 	} {
 		err := k.SetSysctl(s[0], s[1])
 		if errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("this kernel has no IPv6: expected it for a pool of IPv6 addresses; build it in, or do not start it with ipv6.disable=1: %w", err)
+			return fmt.Errorf("this kernel has no IPv6: expected it for the IPv6 addresses of a pool or a LAN; build it in, or do not start it with ipv6.disable=1: %w", err)
 		}
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"net"
 	"net/netip"
 
 	"netd/netd/internal/rtnl"
@@ -33,6 +34,7 @@ type LinkTuner interface {
 	Sysctls
 	SetMTU(index, mtu int) error
 	SetUp(index int) error
+	SetDown(index int) error
 }
 
 // Sysctls sets keys of /proc/sys/net, and remembers them for who looks after them.
@@ -48,12 +50,19 @@ type AddressWriter interface {
 	DeleteAddress(link int, p netip.Prefix) error
 }
 
-// VirtualLinks makes VLANs and bonds of links that are there, and removes them.
+// VirtualLinks are links that are made of links that are there.
 type VirtualLinks interface {
+	Maker
+	DeleteLink(name string) error
+	SetMaster(index, master int) error
+	SetAlias(index int, alias string) error
+}
+
+// Maker makes VLANs, bonds and bridges.
+type Maker interface {
 	AddVLAN(name, alias string, parent, id int) error
 	AddBond(name, alias, mode string) error
-	SetMaster(index, bond int) error
-	DeleteLink(name string) error
+	AddBridge(name, alias string, mac net.HardwareAddr) error
 }
 
 // TunnelKernel is what ApplyTunnels needs of rtnetlink, as rtnl.Conn has it.

@@ -19,9 +19,12 @@ type Wanted struct {
 	// MatchName or MatchMAC finds the link.
 	MatchName string
 	MatchMAC  net.HardwareAddr
-	// VLAN or Bond, if not nil, is what to make of other links.
-	VLAN      *VLAN
-	Bond      *Bond
+	// VLAN, Bond or Bridge, if not nil, is what to make of other links.
+	VLAN   *VLAN
+	Bond   *Bond
+	Bridge *Bridge
+	// LAN: devices are there, not the fabric.
+	LAN       bool
 	Addresses []netip.Prefix
 	DHCP      bool
 	// Router and Router6 are the default routes' next hops; Router6 may be link-local.
@@ -56,7 +59,7 @@ func (s State) Equal(o State) bool {
 // State and does not stop the others; the error is for a kernel that could not be read.
 // leases has what DHCP gave, by uplink name.
 func Apply(k Kernel, uplinks []Wanted, leases map[string]dhcp.Lease, gateway []netip.Addr) ([]State, error) {
-	links, err := k.Links()
+	links, err := sweepVirtual(k, uplinks)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +107,7 @@ func Apply(k Kernel, uplinks []Wanted, leases map[string]dhcp.Lease, gateway []n
 			states[i].Problem = leaseProblem(leases[u.Name])
 		}
 	}
-	if err := errors.Join(keep.sweep(k), sweepVirtual(k, uplinks)); err != nil {
+	if err := errors.Join(keep.sweep(k), remark(k, uplinks)); err != nil {
 		return nil, err
 	}
 	for i := range states {
@@ -208,12 +211,13 @@ func (o own) sweep(k Kernel) error {
 // find prefers the link with the MAC address, or else the one that already has the
 // uplink's name.
 func (u Wanted) find(links []rtnl.Link) *rtnl.Link {
-	if u.VLAN != nil || u.Bond != nil || u.MatchMAC == nil {
+	made := len(u.parts()) > 0
+	if made || u.MatchMAC == nil {
 		if l := (Match{Name: u.Name}).in(links); l != nil && l.Name == u.Name {
 			return l
 		}
 	}
-	if u.VLAN != nil || u.Bond != nil {
+	if made {
 		return nil
 	}
 	return Match{u.MatchName, u.MatchMAC}.in(links)

@@ -9,11 +9,17 @@ import (
 	"netd/netd/internal/rtnl"
 )
 
-// setSysctls says how the kernel is to use an uplink; what someone changes there is mended
+// setSysctls says how the kernel is to use a link; what someone changes there is mended
 // in the next round (kernel ip-sysctl).
 func (u Wanted) setSysctls(k Sysctls, wanted []netip.Prefix) error {
 	is4 := func(p netip.Prefix) bool { return p.Addr().Is4() }
 	own4, six := "0", u.Router6.IsValid()
+	// Loose, not strict: what comes back by the tunnel may have left natively. Devices have
+	// one way (RFC 3704 section 2.2; package policy does the same for IPv6).
+	reverse := "2"
+	if u.LAN {
+		reverse = "1"
+	}
 	for _, p := range wanted {
 		if six = six || !is4(p); is4(p) {
 			own4 = "1"
@@ -27,8 +33,7 @@ func (u Wanted) setSysctls(k Sysctls, wanted []netip.Prefix) error {
 		// Without this the kernel takes the new address away along with a former one of the
 		// same subnet (it is then a secondary of that).
 		{"promote_secondaries", "1"},
-		// Loose, not strict: what comes back by the tunnel may have left natively.
-		{"rp_filter", "2"},
+		{"rp_filter", reverse},
 		// Of two uplinks on one wire each answers for its own addresses and asks from them,
 		// and neither for the gateway's own on the loopback, which ToRs reach by routes. An
 		// uplink without an address has none but that to answer for.
@@ -41,7 +46,10 @@ func (u Wanted) setSysctls(k Sysctls, wanted []netip.Prefix) error {
 	} {
 		errs = append(errs, k.SetSysctl("ipv4/conf/"+u.Name+"/"+s[0], s[1]))
 	}
-	if six {
+	switch {
+	case u.LAN && !six:
+		errs = append(errs, noIPv6(k, u.Name))
+	case six:
 		for _, s := range [][2]string{{"disable_ipv6", "0"}, {"keep_addr_on_down", "1"}, {"ignore_routes_with_linkdown", "1"}} {
 			errs = append(errs, k.SetSysctl("ipv6/conf/"+u.Name+"/"+s[0], s[1]))
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 
 	"netd/netd/internal/rtnl"
 )
@@ -31,11 +32,10 @@ type Bond struct {
 	Members []Match
 }
 
-// mark is the alias of the links that netd makes for uplinks: only these are ever
-// removed.
-const mark = "netd uplink"
+// Bridge is several ports that are one network.
+type Bridge struct{ Members []Match }
 
-// order puts bonds first and VLANs, which may be theirs, last.
+// order puts bonds and bridges first and VLANs, which may be theirs, last.
 func order(uplinks []Wanted) []int {
 	turn := make([]int, len(uplinks))
 	for i := range turn {
@@ -43,7 +43,7 @@ func order(uplinks []Wanted) []int {
 	}
 	class := func(i int) int {
 		switch {
-		case uplinks[i].Bond != nil:
+		case uplinks[i].Bond != nil || uplinks[i].Bridge != nil:
 			return 0
 		case uplinks[i].VLAN != nil:
 			return 2
@@ -60,14 +60,10 @@ func (m Match) in(links []rtnl.Link) *rtnl.Link {
 	var found *rtnl.Link
 	for i := range links {
 		l := &links[i]
-		mac := l.PermanentMAC
-		if mac == nil {
-			mac = l.MAC
-		}
 		switch {
 		case m.MAC == nil && (l.Name == m.Name || slices.Contains(l.AltNames, m.Name)):
 			return l
-		case m.MAC == nil || !bytes.Equal(mac, m.MAC) || l.Kind == "vlan" || l.Kind == "bond":
+		case m.MAC == nil || !bytes.Equal(hardware(l), m.MAC) || slices.Contains([]string{"vlan", "bond", "bridge"}, l.Kind):
 		case l.Kind == "device":
 			return l
 		case found == nil:
@@ -77,6 +73,14 @@ func (m Match) in(links []rtnl.Link) *rtnl.Link {
 	return found
 }
 
+// hardware is a link's own MAC address, whatever it is a member of.
+func hardware(l *rtnl.Link) net.HardwareAddr {
+	if l.PermanentMAC != nil {
+		return l.PermanentMAC
+	}
+	return l.MAC
+}
+
 func (m Match) String() string {
 	if m.MAC != nil {
 		return "with MAC address " + m.MAC.String()
@@ -84,7 +88,7 @@ func (m Match) String() string {
 	return "named " + m.Name
 }
 
-// make makes the link of an uplink that is a VLAN or a bond, and tells whether the
+// make makes a link that is a VLAN, a bond or a bridge, and tells whether the
 // list of links has changed.
 func (u Wanted) make(k Kernel, links []rtnl.Link) (bool, error) {
 	i := slices.IndexFunc(links, func(l rtnl.Link) bool { return l.Name == u.Name })
@@ -97,6 +101,8 @@ func (u Wanted) make(k Kernel, links []rtnl.Link) (bool, error) {
 		return u.makeVLAN(k, links, i, *parent)
 	case u.Bond != nil:
 		return u.makeBond(k, links, i)
+	case u.Bridge != nil:
+		return u.makeBridge(k, links, i)
 	}
 	return false, nil
 }
@@ -110,11 +116,11 @@ func (u Wanted) makeVLAN(k Kernel, links []rtnl.Link, i int, parent rtnl.Link) (
 	if !parent.Up {
 		errs = append(errs, k.SetUp(parent.Index))
 	}
-	if i >= 0 && links[i].Kind == "vlan" && links[i].Parent == parent.Index && links[i].VLAN == u.VLAN.ID {
+	if i >= 0 && u.wants(links[i]) && links[i].Parent == parent.Index && links[i].VLAN == u.VLAN.ID {
 		return false, errors.Join(errs...)
 	}
 	errs = append(errs, u.makeRoom(k, links, i))
-	return true, errors.Join(append(errs, k.AddVLAN(u.Name, mark, parent.Index, u.VLAN.ID))...)
+	return true, errors.Join(append(errs, k.AddVLAN(u.Name, u.mark(), parent.Index, u.VLAN.ID))...)
 }
 
 // trunkMTU is what a link needs for the VLANs on it, 0 if it has none. Whatever its own is to
@@ -133,20 +139,48 @@ func trunkMTU(uplinks []Wanted, links []rtnl.Link, index int) int {
 	return mtu
 }
 
-// makeRoom removes what has the uplink's name, if netd has made it; or the kernel: with
-// its module comes a bond0 that nobody has asked for.
-func (u Wanted) makeRoom(k VirtualLinks, links []rtnl.Link, i int) error {
-	if i < 0 || links[i].Alias != mark && (links[i].Kind != "bond" || links[i].Up) {
-		return nil
+// makeRoom removes what has the link's name, if netd has made it; or the kernel: with
+// its module comes a bond0 that nobody has asked for. A link of the box gets its former
+// name back: it may be a member now of what was it alone.
+func (u Wanted) makeRoom(k Kernel, links []rtnl.Link, i int) error {
+	switch {
+	case i < 0:
+	case ours(links[i]) || links[i].Kind == "bond" && !links[i].Up:
+		return k.DeleteLink(u.Name)
+	case !virtual(links[i]) && len(links[i].AltNames) > 0:
+		return k.Rename(links[i].Index, links[i].AltNames[0])
 	}
-	return k.DeleteLink(u.Name)
+	return nil
 }
 
 func (u Wanted) makeBond(k Kernel, links []rtnl.Link, i int) (bool, error) {
-	made := i < 0 || links[i].Kind != "bond" || links[i].Mode != u.Bond.Mode
+	there := i >= 0 && u.wants(links[i]) && links[i].Mode == u.Bond.Mode
+	return u.makeOf(k, links, i, there, u.Bond.Members, func() error { return k.AddBond(u.Name, u.mark(), u.Bond.Mode) })
+}
+
+// makeBridge gives the bridge its first port's address, so that devices which know it
+// need not ask again when ports come and go. There is none before there is a port: one that
+// never had any has carrier (br_port_state_selection).
+func (u Wanted) makeBridge(k Kernel, links []rtnl.Link, i int) (bool, error) {
+	there := i >= 0 && u.wants(links[i])
+	if missing := lacks(links, u.Bridge.Members); !there && len(missing) == len(u.Bridge.Members) {
+		return false, noLinks(missing, "bridge")
+	}
+	return u.makeOf(k, links, i, there, u.Bridge.Members, func() error {
+		var mac net.HardwareAddr
+		if first := u.Bridge.Members[0].in(links); first != nil {
+			mac = hardware(first)
+		}
+		return k.AddBridge(u.Name, u.mark(), mac)
+	})
+}
+
+// makeOf makes a link of members, unless it is there, and gives it these and no others.
+func (u Wanted) makeOf(k Kernel, links []rtnl.Link, i int, there bool, wanted []Match, add func() error) (bool, error) {
+	changed := !there
 	var errs []error
-	if made {
-		errs = append(errs, u.makeRoom(k, links, i), k.AddBond(u.Name, mark, u.Bond.Mode))
+	if !there {
+		errs = append(errs, u.makeRoom(k, links, i), add())
 		var err error
 		if links, err = k.Links(); err != nil {
 			return true, err
@@ -155,43 +189,46 @@ func (u Wanted) makeBond(k Kernel, links []rtnl.Link, i int) (bool, error) {
 			return true, errors.Join(errs...)
 		}
 	}
-	bond := links[i].Index
+	if missing := lacks(links, wanted); len(missing) > 0 {
+		errs = append(errs, noLinks(missing, links[i].Kind))
+	}
+	master := links[i].Index
 	members := map[int]bool{}
-	for _, m := range u.Bond.Members {
+	for _, m := range wanted {
 		l := m.in(links)
 		if l == nil {
-			errs = append(errs, fmt.Errorf("there is no link %s for the bond", m))
 			continue
 		}
 		members[l.Index] = true
-		if l.Master != bond {
-			errs, made = append(errs, k.SetMaster(l.Index, bond)), true
+		if l.Master != master {
+			errs, changed = append(errs, k.SetMaster(l.Index, master)), true
 		}
-		if l.Master != bond || !l.Up {
+		if u.Bridge != nil { // A bond does this by itself.
+			errs = append(errs, u.setPort(k, *l))
+		}
+		if l.Master != master || !l.Up {
 			errs = append(errs, k.SetUp(l.Index))
 		}
 	}
 	for _, l := range links {
-		if l.Master == bond && !members[l.Index] {
-			errs, made = append(errs, k.SetMaster(l.Index, 0)), true
+		if l.Master == master && !members[l.Index] {
+			errs, changed = append(errs, k.SetMaster(l.Index, 0)), true
 		}
 	}
-	return made, errors.Join(errs...)
+	return changed, errors.Join(errs...)
 }
 
-// sweepVirtual removes the links that were made for uplinks that are no more.
-func sweepVirtual(k Kernel, uplinks []Wanted) error {
-	links, err := k.Links()
-	if err != nil {
-		return err
-	}
-	for _, l := range links {
-		wanted := slices.ContainsFunc(uplinks, func(u Wanted) bool {
-			return u.Name == l.Name && (u.VLAN != nil && l.Kind == "vlan" || u.Bond != nil && l.Kind == "bond")
-		})
-		if l.Alias == mark && !wanted {
-			err = errors.Join(err, k.DeleteLink(l.Name))
+// lacks are the members that are not there.
+func lacks(links []rtnl.Link, members []Match) []string {
+	var missing []string
+	for _, m := range members {
+		if m.in(links) == nil {
+			missing = append(missing, m.String())
 		}
 	}
-	return err
+	return missing
+}
+
+func noLinks(missing []string, kind string) error {
+	return fmt.Errorf("there is no link %s for the %s", strings.Join(missing, " and none "), kind)
 }

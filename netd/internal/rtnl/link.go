@@ -24,8 +24,8 @@ type Link struct {
 	// Up is the administrative state; Carrier says that packets can pass.
 	Up, Carrier bool
 	TunnelAttrs
-	// Parent and VLAN are set for vlan links, Mode for bonds; Master is the bond of a
-	// link that is a member.
+	// Parent and VLAN are set for vlan links, Mode for bonds; Master is the bond or
+	// bridge of a link that is a member.
 	Parent, VLAN int
 	Mode         string
 	Master       int
@@ -143,17 +143,22 @@ func (c *Conn) Rename(index int, name string) error {
 		if err := c.h.LinkSetDown(l); err != nil {
 			return err
 		}
-		// A name that is another's only for memory's sake is free.
-		if other, err := c.h.LinkByName(name); err == nil && other.Attrs().Name != name {
-			if err := c.h.LinkDelAltName(other, name); err != nil {
-				return err
-			}
+		if err := c.free(name); err != nil {
+			return err
 		}
 		if err := c.h.LinkSetName(l, name); err != nil {
 			return err
 		}
 		return c.h.LinkAddAltName(l, l.Attrs().Name)
 	})
+}
+
+// free makes a name free that is a link's only for memory's sake.
+func (c *Conn) free(name string) error {
+	if other, err := c.h.LinkByName(name); err == nil && other.Attrs().Name != name {
+		return c.h.LinkDelAltName(other, name)
+	}
+	return nil
 }
 
 func (c *Conn) set(index int, what string, do func(netlink.Link) error) error {
