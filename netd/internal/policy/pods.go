@@ -39,10 +39,7 @@ func (b builder) links(prerouting *nftables.Chain) {
 	six := func(is ...[]expr.Any) {
 		b.drop(prerouting, append([][]expr.Any{b.fromPods(), family(unix.NFPROTO_IPV6)}, is...)...)
 	}
-	six([]expr.Any{
-		&expr.Fib{Register: 1, FlagSADDR: true, FlagIIF: true, ResultOIF: true, FlagPRESENT: true},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)}, // no route of this link to it
-	})
+	six(noWayBack())
 	for _, f := range []struct {
 		offset uint32
 		only   string
@@ -157,10 +154,8 @@ func over(set *nftables.Set, key expr.MetaKey, rate uint64, burst uint32) []expr
 
 // named is what comes in by a link.
 func named(link string) []expr.Any {
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, link)
 	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: linkName(link)},
 	}
 }

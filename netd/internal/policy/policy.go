@@ -28,17 +28,19 @@ type Rules struct {
 	Near    []Near
 	// OnLink are the subnets in which this gateway looks for neighbours.
 	OnLink []netip.Prefix
-	// MetricsPort is the gateway's TCP port that the links of Scrapers, which are pods',
-	// may open; 0 if there is none.
+	// MetricsPort is the gateway's TCP port that the links of Scrapers, which are pods' or
+	// LANs, may open; 0 if there is none.
 	MetricsPort uint16
 	Scrapers    []string
+	LANs        []LAN
 }
 
 // Equal tells whether two policies are the same.
 func (r Rules) Equal(o Rules) bool {
 	return r.PodLinks == o.PodLinks && r.VXLANPort == o.VXLANPort && r.BGPPort == o.BGPPort &&
 		slices.Equal(r.Gateways, o.Gateways) && slices.Equal(r.Ranges, o.Ranges) && slices.Equal(r.Near, o.Near) &&
-		slices.Equal(r.OnLink, o.OnLink) && r.MetricsPort == o.MetricsPort && slices.Equal(r.Scrapers, o.Scrapers)
+		slices.Equal(r.OnLink, o.OnLink) && r.MetricsPort == o.MetricsPort && slices.Equal(r.Scrapers, o.Scrapers) &&
+		slices.EqualFunc(r.LANs, o.LANs, LAN.equal)
 }
 
 // apply replaces our table by one that says r, in one transaction: there is no
@@ -116,20 +118,34 @@ func (b builder) rules(r Rules) error {
 	b.near(input, r.BGPPort, r.Near)
 	forward := b.chain("forward", nftables.ChainHookForward, nftables.ChainPriorityFilter)
 	b.drop(forward, b.fromPods(), oneOf(tunnels))
-	b.links(b.chain("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw))
-	return errors.Join(b.ours(input, r), b.resolve(forward, r.OnLink))
+	prerouting := b.chain("prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
+	b.links(prerouting)
+	return errors.Join(b.ours(input, r), b.resolve(forward, r.OnLink), b.lans(chains{prerouting, input, forward}, r, tunnels))
+}
+
+// noWayBack is a source that no route of the packet's link leads to.
+func noWayBack() []expr.Any {
+	return []expr.Any{
+		&expr.Fib{Register: 1, FlagSADDR: true, FlagIIF: true, ResultOIF: true, FlagPRESENT: true},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)},
+	}
 }
 
 func (b builder) set(name string, kind nftables.SetDatatype, keys ...[]byte) (*nftables.Set, error) {
 	s := &nftables.Set{Table: b.table, Name: name, KeyType: kind}
+	return s, b.fill(s, keys...)
+}
+
+// fill adds a set with its elements.
+func (b builder) fill(s *nftables.Set, keys ...[]byte) error {
 	elements := make([]nftables.SetElement, 0, len(keys))
 	for _, k := range keys {
 		elements = append(elements, nftables.SetElement{Key: k})
 	}
 	if err := b.AddSet(s, elements); err != nil {
-		return nil, fmt.Errorf("add nftables set %s %s: %w", layout.Table, name, err)
+		return fmt.Errorf("add nftables set %s %s: %w", layout.Table, s.Name, err)
 	}
-	return s, nil
+	return nil
 }
 
 func (b builder) chain(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
