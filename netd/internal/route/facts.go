@@ -88,6 +88,8 @@ type Hop struct {
 	Dark string
 	// Tunnel: the kernel would send through a tunnel of ours to get there.
 	Tunnel bool
+	// LAN: Link is one, where devices are and no routers.
+	LAN bool
 	// Error says why the kernel has no way; empty if it has one.
 	Error string
 }

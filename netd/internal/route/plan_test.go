@@ -196,6 +196,15 @@ func TestPlan(t *testing.T) {
 10.64.7.0/26 ipip via 10.0.3.14 dev netd-ipip0
 10.64.8.0/26 none: no route: next hop is not on a connected subnet, and it is no known gateway
 `},
+		{"next hops on a LAN, a gateway's too", func(f *given) {
+			f.Hops[ip("192.168.10.2")] = Hop{Link: "cameras", LAN: true}
+			f.Hops[ip("10.0.2.13")] = f.Hops[ip("192.168.10.2")]
+			f.Paths = []told{path("10.64.3.0/26", "10.0.2.13", "gw-c", 0), path("10.64.5.0/26", "192.168.10.2", "tor1", 0)}
+		}, `
+10.64.1.0/26 blackhole
+10.64.3.0/26 none: no route: next hop is on cameras, which is a LAN: no route leads there
+10.64.5.0/26 none: no route: next hop is on cameras, which is a LAN: no route leads there
+`},
 		{"own pods", func(f *given) {
 			f.Pods = []LocalPod{{Name: "web-0", Address: ip("10.64.1.0"), Link: "pod1"}}
 		}, `

@@ -68,6 +68,8 @@ func (f *Facts) tunnel(q question, gateway bool, hop Hop) (*Tunnel, string) {
 	switch {
 	case hop.Error != "":
 		return nil, "next hop unreachable: " + hop.Error
+	case hop.LAN:
+		return nil, fmt.Sprintf("next hop is on %s, which is a LAN: no route leads there", hop.Link)
 	case !gateway:
 		return nil, where + ", and it is no known gateway"
 	case q.encapsulation == Never:
