@@ -14,6 +14,7 @@ import (
 func (r *reader) check(f *rawFile) {
 	r.checkGateway(f)
 	r.checkUplinks(f)
+	r.checkLANs(f)
 	r.checkRouterID(f)
 	r.checkBGP(f)
 	r.checkTunnel(f.tunnel)

@@ -22,7 +22,7 @@ type device struct {
 
 // parts are the tables that a device can override.
 func parts() []string {
-	return []string{"gateway", "uplink", "bgp", "tunnel", "pool", "workload", "dns", "management"}
+	return []string{"gateway", "uplink", "lan", "bgp", "tunnel", "pool", "workload", "dns", "management"}
 }
 
 // readDevices reads the [[device]] tables, but not what they override.

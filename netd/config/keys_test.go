@@ -24,6 +24,14 @@ gateway.name = "gw-z"
 name = "up"
 match = { name = "lan9" }
 address = ["10.0.1.12/24", "2001:db8:1::12/64"]
+[[lan]]
+name = "machines"
+match = { name = "lan7" }
+address = ["192.168.20.1/24"]
+[[lan]]
+name = "lan1"
+match = { name = "lan6" }
+address = ["192.168.21.1/24"]
 [bgp]
 as = 65100
 [[bgp.peer]]
@@ -64,6 +72,9 @@ image = "app.tar"
 func setups() map[string]map[string]string {
 	vlan := map[string]string{"uplink.match": "", "uplink.vlan": `{ id = 7, parent = "lan8" }`}
 	bond := map[string]string{"uplink.match": "", "uplink.bond": `{ members = ["lan8"] }`}
+	lanVLAN := map[string]string{"lan.match": "", "lan.vlan": `{ id = 7, parent = "lan8" }`}
+	lanBond := map[string]string{"lan.match": "", "lan.bond": `{ members = ["lan8"] }`}
+	bridge := map[string]string{"lan.match": "", "lan.bridge": `{ members = ["lan8"] }`}
 	vxlan := map[string]string{"tunnel.type": `"vxlan"`}
 	return map[string]map[string]string{
 		"uplink.match.mac":             {"uplink.match.name": ""},
@@ -72,6 +83,12 @@ func setups() map[string]map[string]string {
 		"uplink.vlan.parent":           vlan,
 		"uplink.bond.mode":             bond,
 		"uplink.bond.members":          bond,
+		"lan.match.mac":                {"lan.match.name": ""},
+		"lan.vlan.id":                  lanVLAN,
+		"lan.vlan.parent":              lanVLAN,
+		"lan.bond.mode":                lanBond,
+		"lan.bond.members":             lanBond,
+		"lan.bridge.members":           bridge,
 		"tunnel.vni":                   vxlan,
 		"tunnel.port":                  vxlan,
 		"bgp.peer.interface":           {"bgp.peer.address": "", "uplink.name": `"uplink0"`},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 )
@@ -11,11 +12,12 @@ type Link struct {
 	// (at most 15 octets): the matched link is renamed to it.
 	Name string
 	// Match says which of the box's links it is: by the kernel's (or the
-	// board's) name or by MAC address; exactly one is set, unless it is a VLAN or a Bond,
-	// which netd makes.
-	Match LinkMatch
-	VLAN  *VLAN
-	Bond  *Bond
+	// board's) name or by MAC address; exactly one is set, unless it is a VLAN, a Bond or
+	// a Bridge, which netd makes.
+	Match  LinkMatch
+	VLAN   *VLAN
+	Bond   *Bond
+	Bridge *Bridge // of LANs alone
 	// Addresses are the static addresses with their prefix length.
 	Addresses []netip.Prefix
 	// MTU in octets, 576 to 9216 (default 1500).
@@ -30,25 +32,37 @@ type LinkMatch struct {
 
 type rawLink struct {
 	n         *node
+	stem      string // of names like it
 	name      val[string]
 	matchName val[string]
 	matchMAC  val[net.HardwareAddr]
 	addresses val[[]val[netip.Prefix]]
 	vlan      rawVLAN
-	bond      rawBond
+	bond      rawMembers
+	bridge    rawMembers
 	mtu       val[int]
 }
 
-// keys are those that all links have; name and address are examples.
-func (l *Link) keys(t *table, name, address string) rawLink {
-	r := rawLink{n: t.n, name: required(t, "name", &l.Name, ownLinkName(name))}
+// purpose is what a link is for: what such links are called by number, an example of an
+// address, and whether it may be a bridge.
+type purpose struct {
+	stem, address string
+	bridge        bool
+}
+
+// keys are those that all links have.
+func (l *Link) keys(t *table, p purpose) rawLink {
+	r := rawLink{n: t.n, stem: p.stem, name: required(t, "name", &l.Name, ownLinkName(p.stem+"0"))}
 	m := t.inline("match")
 	defer m.done()
 	r.matchName = optional(m, "name", &l.Match.Name, linkLabel())
 	r.matchMAC = optional(m, "mac", &l.Match.MAC, hardwareAddr())
 	r.vlan = l.vlanKeys(t)
 	r.bond = l.bondKeys(t)
-	r.addresses = elements(t, "address", &l.Addresses, interfaceAddr(address))
+	if p.bridge {
+		r.bridge = l.bridgeKeys(t)
+	}
+	r.addresses = elements(t, "address", &l.Addresses, interfaceAddr(p.address))
 	r.mtu = withDefault(t, "mtu", &l.MTU, number[int](576, 9216, "1500"), 1500)
 	if r.matchName.n == nil && r.matchMAC.n == nil && r.made() == nil && !m.quiet {
 		t.missing("match", `expected which of the box's links it is, e.g. match = { name = "eth0" } or match = { mac = "52:54:00:01:00:0a" }`)
@@ -58,10 +72,7 @@ func (l *Link) keys(t *table, name, address string) rawLink {
 
 // made is the node that says how netd makes the link, or nil.
 func (l rawLink) made() *node {
-	if l.vlan.n != nil {
-		return l.vlan.n
-	}
-	return l.bond.n
+	return cmp.Or(l.vlan.n, l.bond.n, l.bridge.n)
 }
 
 // links are all that netd sets up.
@@ -69,6 +80,9 @@ func (f *rawFile) links() []rawLink {
 	var all []rawLink
 	for _, u := range f.uplinks {
 		all = append(all, u.rawLink)
+	}
+	for _, l := range f.lans {
+		all = append(all, l.rawLink)
 	}
 	return all
 }
@@ -92,7 +106,7 @@ func (r *reader) checkLinks(ls []rawLink) {
 	for i, l := range ls {
 		for j, other := range ls {
 			if i != j && l.name.ok && other.matchName.ok && l.name.v == other.matchName.v {
-				r.conflict(l.name.n, "another uplink's link has this name (%s): expected a name that no link has yet, e.g. \"uplink%d\"", other.matchName.n, i)
+				r.conflict(l.name.n, "another link of this file has this name (%s): expected a name that no link has yet, e.g. \"%s%d\"", other.matchName.n, l.stem, i)
 			}
 		}
 	}
@@ -117,7 +131,7 @@ func (r *reader) checkSubnets(ls []rawLink) {
 			}
 			for _, s := range seen {
 				if s.v.Overlaps(a.v) {
-					r.conflict(a.n, "overlaps %s (%s): expected one uplink for a subnet", s.v.Masked(), s.n)
+					r.conflict(a.n, "overlaps %s (%s): expected one link for a subnet", s.v.Masked(), s.n)
 				}
 			}
 			own = append(own, a)

@@ -400,7 +400,9 @@ func (r *reader) checkEnds(p rawPeer, f *rawFile, own map[netip.Addr]*node) {
 	if p.address.ok && p.address.v.Zone() != "" {
 		link, at = p.address.v.Zone(), p.address.n
 	}
-	if link != "" && !r.guessed["uplink"] && !slices.ContainsFunc(f.uplinks, func(u rawUplink) bool { return !u.name.ok || u.name.v == link }) {
+	if f.isLAN(link) {
+		r.conflict(at, "%s is a LAN, where no sessions run: expected the name of an [[uplink]]", link)
+	} else if link != "" && !r.guessed["uplink"] && !slices.ContainsFunc(f.uplinks, func(u rawUplink) bool { return !u.name.ok || u.name.v == link }) {
 		r.conflict(at, "no uplink is called %s: expected the name of an [[uplink]]", link)
 	}
 	if a := own[p.address.v]; p.address.ok && a != nil {

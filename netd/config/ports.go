@@ -35,7 +35,7 @@ func (r *reader) checkPorts(f *rawFile) {
 			other++
 		}
 		r.conflict(m.n, "BGP listens on this port of all addresses (%s): expected another, e.g. %q", where, netip.AddrPortFrom(m.v.Addr(), other).String())
-	case !m.v.Addr().IsUnspecified() && !m.v.Addr().IsLoopback() && allStatic(f.uplinks) && f.ownAddresses()[m.v.Addr()] == nil:
+	case !m.v.Addr().IsUnspecified() && !m.v.Addr().IsLoopback() && allStatic(f.uplinks) && f.ownAddresses()[m.v.Addr()] == nil && !f.lanAddress(m.v.Addr()):
 		r.add(isWarning, m.n, m.n.src, "no link of this gateway has the address, so nothing will listen there; expected one of its own, or 0.0.0.0 or [::] for all")
 	}
 }

@@ -18,6 +18,7 @@ type rawFile struct {
 	c          *Config // as far as it could be read
 	gateway    rawGateway
 	uplinks    []rawUplink
+	lans       []rawLAN
 	bgp        rawBGP
 	tunnel     rawTunnel
 	pools      []rawPool
@@ -73,6 +74,7 @@ func (c *Config) keys(t *table, name val[string]) *rawFile {
 	if len(f.uplinks) == 0 {
 		t.missing("uplink", "expected at least one [[uplink]]")
 	}
+	f.lans = each(t, "lan", &c.LANs, (*LAN).keys)
 	f.bgp = c.BGP.keys(t.table("bgp"))
 	f.tunnel = c.Tunnel.keys(t.table("tunnel"))
 	f.pools = each(t, "pool", &c.Pools, (*Pool).keys)

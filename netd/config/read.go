@@ -58,6 +58,11 @@ func (r *reader) conflict(n *node, format string, args ...any) {
 	r.add(isConflict, n, n.src, fmt.Sprintf(format, args...))
 }
 
+// told says whether a problem of a value is known: one mistake gives one error.
+func (r *reader) told(n *node) bool {
+	return slices.ContainsFunc(r.problems, func(p problem) bool { return p.at == n.at && p.key == n.path })
+}
+
 func (t *table) missing(key, text string) {
 	if t.quiet {
 		return

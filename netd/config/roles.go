@@ -20,24 +20,28 @@ func (r *reader) checkKind(l rawLink) {
 		r.conflict(l.n.table["match"], "name and mac exclude each other: expected one of them")
 	}
 	if l.vlan.n != nil && l.bond.n != nil {
-		r.conflict(l.bond.n, "vlan and bond exclude each other: expected the bond as an uplink of its own, and its name as the VLAN's parent")
+		r.conflict(l.bond.n, "vlan and bond exclude each other: expected the bond as a link of its own, and its name as the VLAN's parent")
+	} else if l.bridge.n != nil && l.made() != l.bridge.n {
+		r.conflict(l.bridge.n, "a bridge is neither a VLAN nor a bond: expected one of vlan, bond and bridge")
 	} else if made := l.made(); made != nil && l.n.table["match"] != nil {
-		r.conflict(made, "match is for a link that is there: expected one of match, vlan and bond")
+		r.conflict(made, "match is for a link that is there: expected one of match and this")
 	}
 	// With the kernel's module for bonds comes one that nobody has asked for.
 	if l.bond.n == nil && l.name.ok && l.name.v == "bond0" {
-		r.conflict(l.name.n, `not a bond, and the kernel makes one of this name: expected another, e.g. "uplink0"`)
+		r.conflict(l.name.n, "not a bond, and the kernel makes one of this name: expected another, e.g. %q", l.stem+"0")
 	}
 }
 
-// checkMembers reports members of bonds that are something else too.
+// checkMembers reports members of bonds and bridges that are something else too.
 func (r *reader) checkMembers(links []rawLink) {
 	members := map[string]*node{}
 	for _, l := range links {
-		if m := l.bond.members; m.ok && len(m.v) == 0 {
-			r.conflict(m.n, `a bond of nothing: expected its links, e.g. ["eth0", "eth1"]`)
+		for what, m := range map[string]val[[]val[string]]{"bond": l.bond.members, "bridge": l.bridge.members} {
+			if m.ok && len(m.v) == 0 {
+				r.conflict(m.n, `a %s of nothing: expected its links, e.g. ["eth0", "eth1"]`, what)
+			}
 		}
-		for _, m := range l.bond.members.v {
+		for _, m := range slices.Concat(l.bond.members.v, l.bridge.members.v) {
 			if !m.ok {
 				continue
 			}
@@ -49,7 +53,7 @@ func (r *reader) checkMembers(links []rawLink) {
 	}
 	for _, l := range links {
 		if m := members[l.vlan.parent.v]; l.vlan.parent.ok && l.bond.n == nil && m != nil {
-			r.conflict(l.vlan.parent.n, "a member of a bond (%s): expected the bond as the trunk, or a link that is no member", m)
+			r.conflict(l.vlan.parent.n, "a member of another link (%s): expected that link as the trunk, or one that is no member", m)
 		}
 	}
 }

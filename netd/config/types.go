@@ -14,6 +14,7 @@ const Schema = 1
 type Config struct {
 	Gateway    Gateway
 	Uplinks    []Uplink
+	LANs       []LAN
 	BGP        BGP
 	Tunnel     Tunnel
 	Pools      []Pool

@@ -29,7 +29,7 @@ type rawUplink struct {
 
 func (u *Uplink) keys(t *table) rawUplink {
 	defer t.done()
-	r := rawUplink{rawLink: u.Link.keys(t, "uplink0", "10.0.1.11/24")}
+	r := rawUplink{rawLink: u.Link.keys(t, purpose{stem: "uplink", address: "10.0.1.11/24"})}
 	r.dhcp = withDefault(t, "dhcp", &u.DHCP, boolean(), false)
 	r.router = optional(t, "router", &u.Router, ipv4("10.0.1.1"))
 	r.router6 = optional(t, "router6", &u.Router6, ipv6("2001:db8:1::1"))
@@ -174,7 +174,7 @@ func (r *reader) checkConnected(f *rawFile) {
 		return
 	}
 	for _, p := range f.bgp.peers {
-		if p.onSubnet(f) && !connected(f.uplinks, p.address.v) {
+		if p.onSubnet(f) && !connected(f.uplinks, p.address.v) && !r.told(p.address.n) {
 			r.conflict(p.address.n, "not on a connected subnet: expected a host's address in %s, or multihop for a peer further away", strings.Join(subnets, " or "))
 		}
 	}

@@ -34,7 +34,8 @@ type rawVLAN struct {
 	parent val[string]
 }
 
-type rawBond struct {
+// rawMembers is a bond or a bridge.
+type rawMembers struct {
 	n       *node // nil if there is none
 	members val[[]val[string]]
 }
@@ -51,8 +52,8 @@ func (l *Link) vlanKeys(t *table) rawVLAN {
 }
 
 // bondKeys are those of bond.
-func (l *Link) bondKeys(t *table) rawBond {
-	r := rawBond{n: t.child("bond", about{})}
+func (l *Link) bondKeys(t *table) rawMembers {
+	r := rawMembers{n: t.child("bond", about{})}
 	sub, b, there := orNone(t, "bond", r.n, l.Bond)
 	defer sub.done()
 	l.Bond = there

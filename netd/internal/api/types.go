@@ -26,6 +26,7 @@ type Status struct {
 	AS       uint32            `json:"as"`
 	RouterID netip.Addr        `json:"router_id,omitzero"`
 	Uplinks  []Uplink          `json:"uplinks"`
+	LANs     []LAN             `json:"lans,omitempty"`
 	Tunnels  []Tunnel          `json:"tunnels,omitempty"`
 	PodMTU   int               `json:"pod_mtu"`
 	// Peers and Pods count what is up, of how many.
@@ -86,6 +87,16 @@ type Uplink struct {
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Router    netip.Addr     `json:"router,omitzero"`
 	Router6   netip.Addr     `json:"router6,omitzero"`
+	Problem   string         `json:"problem,omitempty"`
+}
+
+// LAN is a link toward devices.
+type LAN struct {
+	Name      string         `json:"name"`
+	MAC       string         `json:"mac,omitempty"`
+	MTU       int            `json:"mtu,omitempty"`
+	Carrier   bool           `json:"carrier"`
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
 	Problem   string         `json:"problem,omitempty"`
 }
 

@@ -47,7 +47,7 @@ type call struct {
 func verbs() []verb {
 	return []verb{
 		{name: "status", short: "the gateway at a glance", run: status, long: `
-Prints name, uplinks, tunnel, sessions, routes and pods of this gateway, and every
+Prints name, uplinks, LANs, tunnel, sessions, routes and pods of this gateway, and every
 problem it knows of. Exit status 0 also when there are problems.`},
 		{name: "peers", args: "[NAME]", short: "BGP sessions, or all about one of them", run: peers, long: `
 One line a session: state, since when, how often it was lost since the agent has

@@ -42,6 +42,10 @@ func (gateway) View(context.Context, uint64) api.View {
 				{Name: "uplink0", MAC: "52:54:00:01:00:0a", MTU: 1500, Carrier: true, Addresses: []netip.Prefix{pfx("10.0.1.11/24"), pfx("10.0.9.1/32")}, Router: ip("10.0.1.1")},
 				{Name: "uplink1", Problem: "there is no link named eth1"},
 			},
+			LANs: []api.LAN{
+				{Name: "cameras", MTU: 1500, Carrier: true, Addresses: []netip.Prefix{pfx("192.168.10.1/24")}},
+				{Name: "machines", MTU: 1500, Addresses: []netip.Prefix{pfx("192.168.20.1/24"), pfx("2001:db8:20::1/64")}},
+			},
 			Tunnels: []api.Tunnel{{Name: "netd-ipip0", Kind: "ipip", Local: ip("10.0.1.11"), MTU: 1480}},
 			Peers:   api.Count{Up: 1, Total: 2}, Pods: api.Count{Up: 1, Total: 2},
 			Routes:   map[string]int{"pod": 1, "blackhole": 1, "ipip": 1},

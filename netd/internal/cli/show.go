@@ -42,11 +42,10 @@ func printStatus(out io.Writer, s api.Status) {
 		fmt.Fprintf(out, "down     %s, by hand: %q; netd peer up %[1]s ends that\n", name, s.Down[name])
 	}
 	for _, u := range s.Uplinks {
-		carrier := "no carrier"
-		if u.Carrier {
-			carrier = "carrier"
-		}
-		fmt.Fprintf(out, "uplink   %s %s, MTU %d, %s\n", u.Name, join(u.Addresses), u.MTU, carrier)
+		fmt.Fprintf(out, "uplink   %s %s, MTU %d, %s\n", u.Name, join(u.Addresses), u.MTU, carrier(u.Carrier))
+	}
+	for _, l := range s.LANs {
+		fmt.Fprintf(out, "lan      %s %s, MTU %d, %s\n", l.Name, join(l.Addresses), l.MTU, carrier(l.Carrier))
 	}
 	for _, t := range s.Tunnels {
 		fmt.Fprintf(out, "tunnel   %s local %s, MTU %d\n", t.Name, t.Local, t.MTU)
@@ -72,6 +71,13 @@ func printStatus(out io.Writer, s api.Status) {
 	for _, p := range s.Problems {
 		fmt.Fprintf(out, "PROBLEM  %s\n", p)
 	}
+}
+
+func carrier(has bool) string {
+	if has {
+		return "carrier"
+	}
+	return "no carrier"
 }
 
 func join(addresses []netip.Prefix) string {

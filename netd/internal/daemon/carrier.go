@@ -33,11 +33,8 @@ func (u *uplinks) carriers() bool {
 // lost, and tells whether one was lost or has returned.
 func (u *uplinks) noteCarriers(states []link.State) bool {
 	changed := false
-	for _, s := range states {
+	for _, s := range changes(u.states, states) {
 		at := slices.IndexFunc(u.states, func(b link.State) bool { return b.Name == s.Name })
-		if at >= 0 && u.states[at].Carrier == s.Carrier && u.states[at].Problem == s.Problem {
-			continue
-		}
 		changed = changed || at < 0 || u.states[at].Carrier != s.Carrier
 		u.log.Info("uplink", "link", s.Name, "carrier", s.Carrier, "addresses", s.Addresses, "problem", s.Problem)
 		if _, dark := u.dark[s.Name]; s.Carrier {
@@ -49,4 +46,14 @@ func (u *uplinks) noteCarriers(states []link.State) bool {
 		}
 	}
 	return changed
+}
+
+// changes are the states that a person is to hear of: of new links, and with another
+// carrier or problem than before.
+func changes(before, now []link.State) []link.State {
+	return slices.DeleteFunc(slices.Clone(now), func(s link.State) bool {
+		return slices.ContainsFunc(before, func(b link.State) bool {
+			return b.Name == s.Name && b.Carrier == s.Carrier && b.Problem == s.Problem
+		})
+	})
 }

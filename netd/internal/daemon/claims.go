@@ -12,7 +12,7 @@ import (
 	"netd/netd/wake"
 )
 
-// guarding is the task that announces one uplink's IPv4 addresses, and hears who else has
+// guarding is the task that announces one link's IPv4 addresses, and hears who else has
 // them.
 type guarding struct {
 	addresses []netip.Addr
@@ -22,37 +22,54 @@ type guarding struct {
 	found     arp.Conflicts
 }
 
-// guard starts and stops these tasks, for the addresses that the links have.
-func (u *uplinks) guard(want intent.Intent, states []link.State) {
+// guard starts and stops these tasks, for the addresses that the uplinks and LANs have, and
+// tells in their states what was heard.
+func (u *uplinks) guard(want intent.Intent, all []link.State) {
+	wanted := map[string][]netip.Prefix{}
+	for _, w := range want.Uplinks {
+		wanted[w.Name] = w.Prefixes
+	}
+	for _, l := range want.LANs {
+		wanted[l.Name] = l.Addresses
+	}
 	seen := map[string]bool{}
-	for i, w := range want.Uplinks {
+	for i, s := range all {
 		var own []netip.Addr
-		for _, p := range w.Prefixes {
-			if p.Addr().Is4() && slices.Contains(states[i].Addresses, p) {
+		for _, p := range wanted[s.Name] {
+			if p.Addr().Is4() && slices.Contains(s.Addresses, p) {
 				own = append(own, p.Addr())
 			}
 		}
-		g := u.guarding[w.Name]
-		if seen[w.Name] = len(own) > 0; g != nil && slices.Equal(g.addresses, own) && g.index == states[i].Index {
-			continue
+		seen[s.Name] = len(own) > 0
+		u.guardLink(s, own)
+		if c := u.conflict(s.Name); c != "" && s.Problem == "" {
+			all[i].Problem = c
 		}
-		u.unguard(w.Name)
-		if len(own) == 0 {
-			continue
-		}
-		g = &guarding{addresses: own, index: states[i].Index, again: wake.New()}
-		u.guarding[w.Name] = g
-		g.stop = u.start(func(ctx context.Context) error {
-			return arp.Watch(ctx, w.Name, own, g.again, func(c arp.Conflicts) {
-				u.tell(ctx, func() { g.found = c })
-			})
-		})
 	}
 	for name := range u.guarding {
 		if !seen[name] {
 			u.unguard(name)
 		}
 	}
+}
+
+// guardLink has one of them for a link and its addresses.
+func (u *uplinks) guardLink(s link.State, own []netip.Addr) {
+	g := u.guarding[s.Name]
+	if g != nil && slices.Equal(g.addresses, own) && g.index == s.Index {
+		return
+	}
+	u.unguard(s.Name)
+	if len(own) == 0 {
+		return
+	}
+	g = &guarding{addresses: own, index: s.Index, again: wake.New()}
+	u.guarding[s.Name] = g
+	g.stop = u.start(func(ctx context.Context) error {
+		return arp.Watch(ctx, s.Name, own, g.again, func(c arp.Conflicts) {
+			u.tell(ctx, func() { g.found = c })
+		})
+	})
 }
 
 func (u *uplinks) unguard(uplink string) {
@@ -62,10 +79,10 @@ func (u *uplinks) unguard(uplink string) {
 	}
 }
 
-// conflict is what a person is told of an uplink whose address another host has, too; empty
+// conflict is what a person is told of a link whose address another host has, too; empty
 // if none has. The address is used all the same: a gateway without it could not even be asked.
-func (u *uplinks) conflict(uplink string) string {
-	g := u.guarding[uplink]
+func (u *uplinks) conflict(link string) string {
+	g := u.guarding[link]
 	if g == nil {
 		return ""
 	}
@@ -75,12 +92,12 @@ func (u *uplinks) conflict(uplink string) string {
 	return ""
 }
 
-// returned tells the tasks of an uplink that its carrier has returned.
-func (u *uplinks) returned(uplink string) {
-	if l := u.leasing[uplink]; l != nil {
+// returned tells the tasks of a link that its carrier has returned.
+func (u *uplinks) returned(link string) {
+	if l := u.leasing[link]; l != nil {
 		l.again.Send()
 	}
-	if g := u.guarding[uplink]; g != nil {
+	if g := u.guarding[link]; g != nil {
 		g.again.Send()
 	}
 }

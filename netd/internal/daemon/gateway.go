@@ -165,13 +165,18 @@ func (g gateway) scrape(ctx context.Context) metrics.Facts {
 	return f
 }
 
-// problems are those of the last round, those of single uplinks, and what was wrong from
+// problems are those of the last round, those of single links, and what was wrong from
 // the start.
 func (d *Daemon) problems() []string {
 	all := slices.Clone(d.health.problems)
 	for _, u := range d.uplinks.states {
 		if u.Problem != "" {
 			all = append(all, fmt.Sprintf("uplink %s: %s", u.Name, u.Problem))
+		}
+	}
+	for _, l := range d.uplinks.lans {
+		if l.Problem != "" {
+			all = append(all, fmt.Sprintf("LAN %s: %s", l.Name, l.Problem))
 		}
 	}
 	for _, p := range d.sessions.peers {

@@ -223,6 +223,7 @@ func (r *routes) lookUp(hops []netip.Addr, want intent.Intent, uplinks []link.St
 	all := make(map[netip.Addr]route.Hop, len(hops))
 	for _, a := range hops {
 		hop := r.lookUpHop(a, links, uplinks)
+		hop.LAN = slices.ContainsFunc(want.LANs, func(l link.Wanted) bool { return l.Name == hop.Link })
 		hop.Tunnel = hop.Link != "" && slices.ContainsFunc(tunnels, func(t route.Tunnel) bool { return t.Link == hop.Link })
 		if i := want.UplinkOf(a); i >= 0 && i < len(uplinks) && !uplinks[i].Carrier {
 			hop.Dark = uplinks[i].Name

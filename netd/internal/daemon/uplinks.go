@@ -23,7 +23,7 @@ import (
 )
 
 // uplinks are the links toward ToRs: their addresses and leases, their carriers, the
-// routers that are heard there, and the ways that lead elsewhere.
+// routers that are heard there; and the LANs, and all ways that lead elsewhere.
 type uplinks struct {
 	log     *slog.Logger
 	kernel  *rtnl.Conn
@@ -33,6 +33,7 @@ type uplinks struct {
 	ports   ports // of the board
 	radv    *radv.Monitor
 	states  []link.State
+	lans    []link.State         // of the LANs
 	dark    map[string]time.Time // by uplink without carrier: since when
 	leases  map[string]dhcp.Lease
 	leasing map[string]*leasing
@@ -71,8 +72,9 @@ func (u *uplinks) look(want intent.Intent, pods map[string]pod.Pod) error {
 	return err
 }
 
-// apply makes the uplinks so, and tells whether their states are others than before. An
-// uplink without its link or lease is in its State; the error is for what stops everything.
+// apply makes the uplinks and LANs so, and tells whether the uplinks' states are others
+// than before. A link that is not there, or has no lease, is in its State; the error is for
+// what stops everything.
 func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	wanted := make([]link.Wanted, len(want.Uplinks))
 	for i, w := range want.Uplinks {
@@ -82,22 +84,26 @@ func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	if err := u.makeRoom(want.Neighbours); err != nil {
 		return false, err
 	}
-	states, err := link.Apply(u.kernel, wanted, want.Leased, want.Own)
+	wanted = append(wanted, want.LANs...)
+	all, err := link.Apply(u.kernel, wanted, want.Leased, want.Own)
 	if err != nil {
 		return false, err
 	}
 	u.mended = u.kernel.Written()
 	now := asked{wanted, want.Own, maps.Clone(u.leases)}
-	if !reflect.DeepEqual(u.asked, now) || !slices.EqualFunc(u.states, states, stood) {
+	if !reflect.DeepEqual(u.asked, now) || !slices.EqualFunc(slices.Concat(u.states, u.lans), all, stood) {
 		u.mended = nil // Nobody else's doing: it was not wanted, or could not be, before.
 	}
 	u.asked = now
-	u.guard(want, states)
-	for i := range states {
-		if c := u.conflict(states[i].Name); c != "" && states[i].Problem == "" {
-			states[i].Problem = c
+	u.guard(want, all)
+	states, lans := all[:len(want.Uplinks):len(want.Uplinks)], all[len(want.Uplinks):]
+	for _, s := range changes(u.lans, lans) {
+		u.log.Info("LAN", "link", s.Name, "carrier", s.Carrier, "addresses", s.Addresses, "problem", s.Problem)
+		if s.Carrier {
+			u.returned(s.Name)
 		}
 	}
+	u.lans = lans
 	u.noteCarriers(states)
 	same := slices.EqualFunc(u.states, states, link.State.Equal)
 	u.states = states

@@ -39,6 +39,11 @@ func (d *Daemon) publish() {
 			Name: u.Name, MAC: u.MAC, MTU: u.MTU, Carrier: u.Carrier, Addresses: u.Addresses, Router: u.Router, Router6: u.Router6, Problem: u.Problem,
 		})
 	}
+	for _, l := range d.uplinks.lans {
+		v.status.LANs = append(v.status.LANs, api.LAN{
+			Name: l.Name, MAC: l.MAC, MTU: l.MTU, Carrier: l.Carrier, Addresses: l.Addresses, Problem: l.Problem,
+		})
+	}
 	for _, t := range d.tunnels.links {
 		v.status.Tunnels = append(v.status.Tunnels, api.Tunnel{Name: t.Name, Kind: t.Kind, Local: t.Source, MTU: t.MTU})
 	}

@@ -96,9 +96,24 @@ func (c compiler) guard() policy.Rules {
 			}
 		}
 	}
+	c.guardLANs(&rules)
 	slices.SortFunc(rules.OnLink, netip.Prefix.Compare)
 	rules.OnLink = slices.Compact(rules.OnLink)
 	return rules
+}
+
+// guardLANs fills in what the guard has to know of LANs. Devices may read metrics that are
+// told at the gateway's address on their LAN.
+func (c compiler) guardLANs(rules *policy.Rules) {
+	for _, l := range c.Config.LANs {
+		rules.LANs = append(rules.LANs, policy.LAN{Name: l.Name, ForwardTo: l.ForwardTo})
+		for _, p := range l.Addresses {
+			rules.OnLink = append(rules.OnLink, p.Masked())
+			if p.Addr() == c.Management.Metrics.Addr() {
+				rules.Scrapers = append(rules.Scrapers, l.Name)
+			}
+		}
+	}
 }
 
 // near is the peers whose packets may not come from far (GTSM).

@@ -62,6 +62,8 @@ type Facts struct {
 type Intent struct {
 	Box     Box
 	Uplinks []Uplink
+	// LANs are the links toward devices.
+	LANs []link.Wanted
 	// Own are the gateway's addresses that are on no uplink.
 	Own        []netip.Addr
 	Neighbours link.Neighbours
@@ -184,8 +186,8 @@ func Compile(s Sources, f Facts) Intent {
 	c := compiler{s.Config, s, f}
 	leases := c.refuseLeases()
 	i := Intent{
-		Box: c.box(), Uplinks: c.uplinks(), Own: c.Gateway.Addresses, Leases: leases, Leased: c.Leases,
-		Source: c.ownAddress(netip.Addr.Is4), Source6: c.ownAddress(netip.Addr.Is6), Forward6: c.pools6(),
+		Box: c.box(), Uplinks: c.uplinks(), LANs: c.lans(), Own: c.Gateway.Addresses, Leases: leases, Leased: c.Leases,
+		Source: c.ownAddress(netip.Addr.Is4), Source6: c.ownAddress(netip.Addr.Is6), Forward6: c.forwards6(),
 		Neighbours: c.neighbours(), AskWays: len(c.Config.BGP.Announces) > 0, Metrics: c.Management.Metrics,
 	}
 	i.Heard, i.LinkLocals = c.heard()

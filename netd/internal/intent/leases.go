@@ -65,6 +65,11 @@ func (c compiler) taken(uplink config.Uplink) []dhcp.Taken {
 			}
 		}
 	}
+	for _, l := range c.Config.LANs {
+		for _, p := range l.Addresses {
+			taken = append(taken, dhcp.Taken{Prefix: p.Masked(), What: "the subnet of the LAN " + l.Name})
+		}
+	}
 	for _, p := range slices.Concat(c.Config.BGP.Peers, c.Config.BGP.GatewayPeers) {
 		for _, a := range []netip.Addr{p.Address, p.Other} {
 			if a.IsValid() && a.Is4() {

@@ -23,26 +23,49 @@ func (c compiler) box() Box {
 	return b
 }
 
-// uplinks are the configuration's, with the board's labels made MAC addresses.
+// uplinks are the configuration's.
 func (c compiler) uplinks() []Uplink {
 	wanted := make([]Uplink, 0, len(c.Config.Uplinks))
 	for _, u := range c.Config.Uplinks {
-		w := link.Wanted{
-			Name: u.Name, MatchName: u.Match.Name, MatchMAC: c.matchMAC(u.Match), Addresses: u.Addresses,
-			DHCP: u.DHCP, Router: u.Router, Router6: u.Router6, MTU: u.MTU,
-		}
-		if u.VLAN != nil {
-			w.VLAN = &link.VLAN{ID: u.VLAN.ID, Parent: c.linkMatch(u.VLAN.Parent)}
-		}
-		if u.Bond != nil {
-			w.Bond = &link.Bond{Mode: string(u.Bond.Mode)}
-			for _, m := range u.Bond.Members {
-				w.Bond.Members = append(w.Bond.Members, c.linkMatch(m))
-			}
-		}
+		w := c.wanted(u.Link)
+		w.DHCP, w.Router, w.Router6 = u.DHCP, u.Router, u.Router6
 		wanted = append(wanted, Uplink{w, c.prefixes(u), c.offSubnet(u)})
 	}
 	return wanted
+}
+
+// lans are the configuration's.
+func (c compiler) lans() []link.Wanted {
+	var wanted []link.Wanted
+	for _, l := range c.Config.LANs {
+		w := c.wanted(l.Link)
+		w.LAN = true
+		wanted = append(wanted, w)
+	}
+	return wanted
+}
+
+// wanted is a link of the configuration, with the board's labels made MAC addresses.
+func (c compiler) wanted(l config.Link) link.Wanted {
+	w := link.Wanted{Name: l.Name, MatchName: l.Match.Name, MatchMAC: c.matchMAC(l.Match), Addresses: l.Addresses, MTU: l.MTU}
+	if l.VLAN != nil {
+		w.VLAN = &link.VLAN{ID: l.VLAN.ID, Parent: c.linkMatch(l.VLAN.Parent)}
+	}
+	if l.Bond != nil {
+		w.Bond = &link.Bond{Mode: string(l.Bond.Mode), Members: c.members(l.Bond.Members)}
+	}
+	if l.Bridge != nil {
+		w.Bridge = &link.Bridge{Members: c.members(l.Bridge.Members)}
+	}
+	return w
+}
+
+func (c compiler) members(names []string) []link.Match {
+	var all []link.Match
+	for _, m := range names {
+		all = append(all, c.linkMatch(m))
+	}
+	return all
 }
 
 // linkMatch finds a link by its name in the kernel or on the board.
@@ -172,7 +195,7 @@ func (c compiler) uplinkMTU() int {
 }
 
 // neighbours is how many there may be: this gateway's pods, and hosts on the uplinks'
-// subnets. The pods of others are behind routers.
+// and LANs' subnets. The pods of others are behind routers.
 func (c compiler) neighbours() link.Neighbours {
 	var n link.Neighbours
 	// No more of a subnet is counted: a /64 of IPv6 is not full.
@@ -191,6 +214,11 @@ func (c compiler) neighbours() link.Neighbours {
 	}
 	for _, u := range c.Config.Uplinks {
 		for _, p := range c.prefixes(u) {
+			count(p)
+		}
+	}
+	for _, l := range c.Config.LANs {
+		for _, p := range l.Addresses {
 			count(p)
 		}
 	}

@@ -45,8 +45,15 @@ func (c compiler) blocks() []netip.Prefix {
 	return blocks
 }
 
-// pools6 tells whether pods have IPv6: only then is it forwarded, because the kernel then
-// ignores other routers' advertisements.
+// forwards6 tells whether pods or devices have IPv6: only then is it forwarded, because
+// the kernel then ignores other routers' advertisements.
+func (c compiler) forwards6() bool {
+	return c.pools6() || slices.ContainsFunc(c.Config.LANs, func(l config.LAN) bool {
+		return slices.ContainsFunc(l.Addresses, func(a netip.Prefix) bool { return a.Addr().Is6() })
+	})
+}
+
+// pools6 tells whether pods have IPv6.
 func (c compiler) pools6() bool {
 	return slices.ContainsFunc(c.Pools, func(p config.Pool) bool { return p.Prefix.Addr().Is6() })
 }
