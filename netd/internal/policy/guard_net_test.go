@@ -148,7 +148,11 @@ func reaches(t *testing.T, netns, address string, port int) bool {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait); err != nil {
 		t.Fatal(err)
 	}
-	return errors.Is(unix.Connect(fd, sockaddr(netip.MustParseAddr(address), port)), unix.ECONNREFUSED)
+	err := unix.EINTR
+	for errors.Is(err, unix.EINTR) { // A signal of the test's own runtime ends the wait, not the attempt.
+		err, _ = unix.Connect(fd, sockaddr(netip.MustParseAddr(address), port)).(unix.Errno)
+	}
+	return errors.Is(err, unix.ECONNREFUSED)
 }
 
 // unspecified is any address of the family of another.
@@ -256,6 +260,9 @@ func (l listener) first(t *testing.T, netns, want string) string {
 	}
 	b := make([]byte, 2000)
 	n, _, err := unix.Recvfrom(l.fd, b, 0)
+	for errors.Is(err, unix.EINTR) {
+		n, _, err = unix.Recvfrom(l.fd, b, 0)
+	}
 	if err != nil && !errors.Is(err, unix.EAGAIN) {
 		t.Fatal(err)
 	}
