@@ -31,7 +31,7 @@ func TestPodLife(t *testing.T) {
 		t.Errorf("status: %+v", first)
 	}
 	w.eventually("the pod's output", func() bool { return strings.HasSuffix(w.podLog("web-0"), "\n0\n") })
-	for _, want := range []string{"web-0\nweb-0 blue\n", "0::/\n", "NoNewPrivs:\t1", "Seccomp:\t2", "1: lo: <LOOPBACK>", "\n0\n"} {
+	for _, want := range []string{"web-0\nweb-0 blue\n", "0::/\n", "NoNewPrivs:\t1", "Seccomp:\t2", "1: lo: <LOOPBACK,UP,LOWER_UP>", "\n0\n"} {
 		if !strings.Contains(w.podLog("web-0"), want) {
 			t.Errorf("output: want %q in:\n%s", want, w.podLog("web-0"))
 		}
