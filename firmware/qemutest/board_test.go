@@ -113,7 +113,7 @@ func startBoard(t *testing.T, o Options) *Machine {
 
 func login(t *testing.T, m *Machine) {
 	t.Helper()
-	if err := m.Login(within(t, 90*time.Second), "root", password); err != nil {
+	if err := m.Login(within(t, 180*time.Second), "root", password); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -154,7 +154,7 @@ func TestBoardFromPowerOnToPowerOff(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, want := range []string{"netd init: going down", "netd init: restart", "login: "} {
-					if _, err := m.Expect(within(t, 90*time.Second), want); err != nil {
+					if _, err := m.Expect(within(t, 180*time.Second), want); err != nil {
 						t.Fatal(err)
 					}
 				}
