@@ -19,14 +19,18 @@ import (
 )
 
 // wires joins this namespace, a gateway's, to the fabric and to a pod. The fabric has
-// known (.12), forged (.99) and range addresses of both families.
+// known (.12), forged (.99) and range addresses of both families. On the pod's link there are
+// the two link-local addresses that the guard lets pass, as package pod gives them.
 const wires = `ip netns add fabric
 ip netns add pod
 ip link add up0 type veth peer name fab0 netns fabric
 ip link add pod0 type veth peer name eth0 netns pod
 sysctl -qw net.ipv6.conf.up0.disable_ipv6=0 net.ipv6.conf.pod0.disable_ipv6=0 net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1
+sysctl -qw net.ipv6.conf.pod0.addr_gen_mode=1
+ip netns exec pod sysctl -qw net.ipv6.conf.eth0.addr_gen_mode=1
 ip link set up0 up
 ip link set pod0 up
+ip addr add fe80::1/64 dev pod0 nodad
 ip addr add 10.0.0.11/16 dev up0
 ip addr add 2001:db8::11/32 dev up0 nodad
 ip addr add 10.64.1.254/24 dev pod0
@@ -41,6 +45,7 @@ ip -n fabric addr add 2001:db8:9::7/32 dev fab0 nodad
 ip -n fabric route add 10.64.1.0/24 via 10.0.0.11
 ip -n fabric route add 2001:db9::/64 via 2001:db8::11
 ip -n pod link set eth0 up
+ip -n pod addr add fe80::2/64 dev eth0 nodad
 ip -n pod addr add 10.64.1.1/24 dev eth0
 ip -n pod addr add 2001:db9::1/64 dev eth0 nodad
 ip -n pod route add default via 10.64.1.254
