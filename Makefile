@@ -28,7 +28,7 @@ export GOFLAGS := $(strip $(filter-out -trimpath,$(GOFLAGS)) -trimpath)
 programs = $(addprefix bin/$(1)/,netd stage1 runc)
 go-build = GOOS=linux GOARCH=$* go build -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench bench-routing soak prove-frozen clean FORCE
+.PHONY: help deps build image qemu demo check-config flash test test-unit test-net test-vm test-board check bench bench-routing soak prove-frozen prove-configs clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -91,6 +91,9 @@ soak: deps bin/amd64/netd ## ten minutes of BFD at 50 ms × 3 on busy CPUs: what
 
 prove-frozen: deps bin/amd64/netd ## gateways, and then everything, stand still for 90 s, beside BIRD and FRR (root)
 	go test -tags 'net prove' -count=1 -timeout 30m -parallel 3 -run TestProveFrozen -v ./netd/internal/daemon
+
+prove-configs: deps bin/amd64/netd ## what check passes runs: 300 random configurations (SEED=… for others) (root)
+	CGO_ENABLED=0 CONFIGURATIONS=300 go test -tags net -count=1 -timeout 60m -run TestRandomConfigurations ./netd/internal/daemon
 
 clean: ## remove what was built; the cache of packages stays
 	rm -rf bin build

@@ -43,7 +43,7 @@ func ranks() map[string]int {
 		"netd/outlet":            -1,
 		"netd/internal/bgp/wire": -1, // what two processes say to each other
 		"netd/config":            0, "netd/internal/ipam": 0, "netd/internal/store": 0, "netd/internal/rtnl": 0, "netd/internal/ownnet": 0,
-		"netd/internal/arp": 0, "netd/internal/cage": 0, "netd/internal/dhcp": 0, "netd/internal/rawbgp": 0, "netd/internal/bgp/gobgp": 0,
+		"netd/internal/arp": 0, "netd/internal/cage": 0, "netd/internal/dhcp": 0, "netd/internal/rawbgp": 0, "netd/internal/randconf": 0, "netd/internal/bgp/gobgp": 0,
 		"netd/internal/link": 1, "netd/internal/pod": 1, "netd/internal/route": 1, "netd/internal/policy": 1,
 		"netd/internal/bgp": 1, "netd/internal/bfd": 1, "netd/internal/radv": 1, "netd/internal/api": 1, "netd/internal/metrics": 1,
 		"netd/internal/intent": 2, // pure
@@ -84,7 +84,7 @@ func offence(e edge) string {
 		}
 		return ""
 	}
-	forTests := []string{"netd/internal/ownnet", "netd/internal/rawbgp", "firmware/lab/patience"}
+	forTests := []string{"netd/internal/ownnet", "netd/internal/rawbgp", "netd/internal/randconf", "firmware/lab/patience"}
 	to, own := strings.CutPrefix(e.imports, "netd/")
 	switch {
 	case !own:
