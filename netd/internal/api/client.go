@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -76,7 +77,7 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 		return fmt.Errorf("no agent answers on %s: is netd run running?", c.socket)
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s: permission denied: the agent's socket is root's", c.socket)
-	case errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF):
+	case err != nil && endedByAgent(err):
 		return fmt.Errorf("the agent on %s ended the connection: it has ended, or has %d clients already, of which each ends within %s", c.socket, clients, requestTimeout)
 	case err != nil:
 		return fmt.Errorf("ask the agent on %s: %w", c.socket, err)
@@ -94,4 +95,11 @@ func (c *Client) send(ctx context.Context, method, path string, body io.Reader, 
 		return fmt.Errorf("read the agent's answer: %w", err)
 	}
 	return nil
+}
+
+// endedByAgent tells whether the agent took a connection and ended it without an answer.
+func endedByAgent(err error) bool {
+	// net/http does not export what it says if the end came before the request was written.
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) ||
+		strings.Contains(err.Error(), "server closed idle connection")
 }
