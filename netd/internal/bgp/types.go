@@ -23,5 +23,11 @@ type (
 // ErrLeave is the cause of a context that ends for good, not for a restart.
 var ErrLeave = wire.ErrLeave
 
+// KnowsCapability tells whether a capability of this name can be left out.
+func KnowsCapability(name string) bool {
+	_, ok := gobgp.Capability(name)
+	return ok
+}
+
 // Prefixes are origins without communities, no part of which is anybody else's.
 func Prefixes(ps ...netip.Prefix) []Origin { return gobgp.Prefixes(ps...) }

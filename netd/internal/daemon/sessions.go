@@ -25,8 +25,9 @@ const (
 	// during which learned routes that are in the kernel are not touched.
 	settleDeadline = 15 * time.Second
 	// settlePause is how long after the last End-of-RIB to wait for what it was the end
-	// of: FRR sends it a second before the routes (its coalesce-time).
-	settlePause = 2 * time.Second
+	// of: FRR sends it a second before the routes (its coalesce-time), and others were seen
+	// to send it three seconds before.
+	settlePause = 4 * time.Second
 	// routerDeadline is how long the speaker's start waits for the peers that are known
 	// by their link alone: only those that it knows at its start are told that our
 	// routes were kept (RFC 4724, the F bit). A ToR answers a question at once.

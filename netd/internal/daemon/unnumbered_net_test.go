@@ -147,6 +147,37 @@ func TestUnnumbered(t *testing.T) {
 		}
 		within(t, 30*time.Second, "routes by both links", both)
 
+		// The ToR gets another link-local address, without a loss of carrier: that which the
+		// other one has, as is usual with SONiC.
+		linkLocal := func(tor *lab.Host) string {
+			out, err := tor.Run(ctx, "ip", "-o", "-6", "addr", "show", "dev", "rack", "scope", "link")
+			if err != nil || len(strings.Fields(out)) < 4 {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			return strings.Fields(out)[3]
+		}
+		former, other := linkLocal(tor1), linkLocal(tor2)
+		begin := time.Now()
+		for _, args := range [][]string{{"del", former}, {"add", other}} {
+			if _, err := tor1.Run(ctx, "ip", "-6", "addr", args[0], args[1], "dev", "rack"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		within(t, 40*time.Second, "the session with the ToR's other address", func(ctx context.Context) error {
+			var peers []api.Peer
+			if err := g.JSON(ctx, &peers, "peers"); err != nil {
+				return err
+			}
+			for _, p := range peers {
+				if p.Name == "tor1" && p.State == "Established" && p.Address.WithZone("").String()+"/64" == other {
+					return nil
+				}
+			}
+			return fmt.Errorf("%+v", peers)
+		})
+		t.Logf("the ToR's other address has a session after %s", time.Since(begin).Round(100*time.Millisecond))
+		within(t, 30*time.Second, "routes by both links", both)
+
 		if _, err := tor1.Run(ctx, "ip", "link", "set", "rack", "down"); err != nil {
 			t.Fatal(err)
 		}

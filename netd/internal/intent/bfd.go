@@ -70,8 +70,8 @@ func (c compiler) appendBFD(sessions []bfd.Session, p config.Peer) []bfd.Session
 }
 
 // isFar tells whether BFD with a peer goes over several hops. To a gateway it does
-// beyond the uplinks' subnets; to others where BIRD and FRR take it so: with multihop,
-// and with iBGP.
+// beyond the uplinks' subnets; to others where they take it so: with multihop, and with
+// iBGP.
 func (c compiler) isFar(p config.Peer) bool {
 	switch {
 	case p.BFD.SessionMode == config.BFDSingleHop:
@@ -85,8 +85,8 @@ func (c compiler) isFar(p config.Peer) bool {
 }
 
 // isEither tells whether BFD with a peer may be of either kind: with a connected switch of
-// iBGP it is multihop for BIRD and FRR, and single-hop for Junos and others, and for BIRD
-// with "direct". It is tried in turn until the peer is heard.
+// iBGP it is multihop for BIRD, and single-hop for FRR, for Junos, and for BIRD with
+// "direct". Each is tried in turn until the peer is heard.
 func (c compiler) isEither(p config.Peer) bool {
 	return p.BFD.SessionMode == config.BFDAutomatic && p.Type == config.TypeToR && p.Multihop == 1 && p.AS == c.Config.BGP.AS &&
 		(c.onSubnet(p.Address) || p.Address.IsLinkLocalUnicast())
