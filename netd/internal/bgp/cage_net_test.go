@@ -140,6 +140,7 @@ func runSpeaker(t *testing.T, w Wanted, log io.Writer) (s *Speaker, socket strin
 	socket = filepath.Join(dir, "run", "bgp.sock")
 	s = New(Options{
 		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Known: filepath.Join(dir, "known.json"),
 	}, w, false)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return s, socket, runFor(t, s)

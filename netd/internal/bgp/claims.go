@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -105,6 +106,8 @@ func (l *life) claims(ctx context.Context, c Config, peers []PeerState) ([]Claim
 			}
 		}
 	}
-	slices.SortFunc(claims, func(a, b Claim) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(claims, func(a, b Claim) int {
+		return cmp.Or(a.Own.Compare(b.Own), a.Prefix.Compare(b.Prefix), strings.Compare(a.Peer, b.Peer))
+	})
 	return claims, nil
 }

@@ -62,6 +62,9 @@ func (c *commander) due() time.Time {
 	}
 	_, t := c.life.nextRetry()
 	sooner(t)
+	if len(c.life.returned) > 0 {
+		sooner(time.Now().Add(returnedPause))
+	}
 	return at
 }
 

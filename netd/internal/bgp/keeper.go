@@ -95,6 +95,9 @@ func (s *Speaker) converse(ctx context.Context, hints *os.File, kill func() erro
 	defer s.leave()
 	l := newLife(api.NewGoBgpServiceClient(conn), s.restarts())
 	l.conn = conn
+	if l.restarting {
+		l.returned = s.remembered()
+	}
 	var core watchdog.Dog
 	p := newPulse()
 	tasks, ctx := errgroup.WithContext(ctx)

@@ -41,47 +41,56 @@ func (l *life) noteEnd(p PeerState) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !p.Established() {
-		delete(l.ended, p.Address)
+		delete(l.stand.ended, p.Address)
 		return false
 	}
 	if p.EndOfRIB {
-		l.ended[p.Address] = p.Since
+		l.stand.ended[p.Address] = p.Since
 	}
-	return l.ended[p.Address].Equal(p.Since)
+	return l.stand.ended[p.Address].Equal(p.Since)
 }
 
 // hasAll tells whether a session is up and has had its End-of-RIB.
 func (l *life) hasAll(a netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, up := l.ended[a]
+	_, up := l.stand.ended[a]
 	return up
 }
 
-// setHold notes the shortest hold time of the sessions.
-func (l *life) setHold(sessions []PeerState) {
-	shortest := time.Duration(0)
+// note notes which sessions are up, and the shortest hold time of them.
+func (l *life) note(sessions []PeerState) {
+	shortest, up := time.Duration(0), map[netip.Addr]bool{}
 	for _, p := range sessions {
+		if p.Established() || p.Stale {
+			up[p.Address] = true
+		}
 		if p.HoldTime > 0 && (shortest == 0 || p.HoldTime < shortest) {
 			shortest = p.HoldTime
 		}
 	}
 	l.mu.Lock()
-	l.hold = shortest
+	l.stand.hold, l.stand.up = shortest, up
 	l.mu.Unlock()
+}
+
+func (l *life) isUp(a netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stand.up[a]
 }
 
 func (l *life) shortestHold() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.hold
+	return l.stand.hold
 }
 
 // forget forgets a peer.
 func (l *life) forget(a netip.Addr) {
 	l.mu.Lock()
 	delete(l.retries, a)
-	delete(l.ended, a)
+	delete(l.stand.ended, a)
 	l.mu.Unlock()
 }
 

@@ -37,6 +37,7 @@ type life struct {
 	generation int // of filters
 	peers      map[netip.Addr]*api.Peer
 	ranges     map[string]rangeOf
+	returned   []ranged // peers of ranges that are peers of their own after a restart
 
 	command wake.Signal // there may be something to say
 	look    wake.Signal // there may be something to read
@@ -45,9 +46,8 @@ type life struct {
 	sent    []Origin                 // what it originates
 	own     []filter.Range           // the same, as filters have it
 	retries map[netip.Addr]time.Time // of sessions that were ended by max-prefixes; zero: never by themselves
-	ended   map[netip.Addr]time.Time // since when sessions are up that have had End-of-RIB
 	changes *changes
-	hold    time.Duration // the shortest of the sessions that are up; 0: none is
+	stand   standing
 }
 
 // rangeOf is a range as GoBGP has it.
@@ -56,10 +56,17 @@ type rangeOf struct {
 	group  *api.PeerGroup
 }
 
+// standing is how the sessions stand.
+type standing struct {
+	ended map[netip.Addr]time.Time // since when sessions are up that have had End-of-RIB
+	up    map[netip.Addr]bool      // whose session is up, or whose paths are kept
+	hold  time.Duration            // the shortest of the sessions that are up; 0: none is
+}
+
 func newLife(client api.GoBgpServiceClient, restarting bool) *life {
 	return &life{
 		client: client, started: time.Now(), restarting: restarting, retained: restarting,
-		peers: map[netip.Addr]*api.Peer{}, ranges: map[string]rangeOf{}, retries: map[netip.Addr]time.Time{}, ended: map[netip.Addr]time.Time{},
+		peers: map[netip.Addr]*api.Peer{}, ranges: map[string]rangeOf{}, retries: map[netip.Addr]time.Time{}, stand: standing{ended: map[netip.Addr]time.Time{}},
 		changes: newChanges(), command: wake.New(), look: wake.New(),
 	}
 }
@@ -147,6 +154,7 @@ func (l *life) filterAgain(ctx context.Context, before, after []gobgp.Neighbors)
 // setSessions adds, changes and removes peers and ranges one by one.
 func (l *life) setSessions(ctx context.Context, c Config) error {
 	var errs []error
+	peers := slices.Concat(c.Peers, l.returning(c))
 	for _, name := range slices.Sorted(maps.Keys(l.ranges)) {
 		i := slices.IndexFunc(c.Ranges, func(r Range) bool { return r.Name == name })
 		if i < 0 || c.Ranges[i].Prefix != l.ranges[name].prefix || !proto.Equal(l.wantedGroup(c, c.Ranges[i]), l.ranges[name].group) {
@@ -154,11 +162,11 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 		}
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(l.peers), netip.Addr.Compare) {
-		if !slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.Address == a }) {
+		if !slices.ContainsFunc(peers, func(p Peer) bool { return p.Address == a }) {
 			errs = append(errs, l.removePeer(ctx, a))
 		}
 	}
-	for _, p := range c.Peers {
+	for _, p := range peers {
 		if err := l.setPeer(ctx, l.wantedPeer(c, p), p); err != nil {
 			errs = append(errs, fmt.Errorf("%w: peer %s (%s): %s", ErrConfig, p.Name, p.Address, status.Convert(err).Message()))
 		}
@@ -172,7 +180,7 @@ func (l *life) setSessions(ctx context.Context, c Config) error {
 		return err
 	}
 	l.config = c
-	l.postponed = slices.ContainsFunc(c.Peers, func(p Peer) bool { return l.postpone(l.wantedPeer(c, p), p.Address) })
+	l.postponed = len(l.returned) > 0 || slices.ContainsFunc(c.Peers, func(p Peer) bool { return l.postpone(l.wantedPeer(c, p), p.Address) })
 	return nil
 }
 

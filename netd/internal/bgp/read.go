@@ -44,7 +44,8 @@ type reader struct {
 	states    []PeerState // as they were read at peersRead
 	peersRead time.Time
 	peersCost time.Duration
-	countsDue bool // paths have changed since
+	countsDue bool     // paths have changed since
+	known     []ranged // of ranges, as they are remembered
 
 	tableRead time.Time // as a whole
 	tableCost time.Duration
@@ -53,7 +54,7 @@ type reader struct {
 
 // read reads what changes until ctx ends.
 func (s *Speaker) read(ctx context.Context, l *life) error {
-	r := &reader{Speaker: s, life: l}
+	r := &reader{Speaker: s, life: l, known: s.remembered()}
 	failures := retry.Backoff{First: time.Second, Last: 10 * time.Second}
 	for {
 		begin := time.Now()
@@ -171,9 +172,9 @@ func (r *reader) readPeers(ctx context.Context, config Config) ([]PeerState, err
 		return nil, fmt.Errorf("list peers: %w", err)
 	}
 	slices.SortFunc(states, func(a, b PeerState) int { return strings.Compare(a.Name, b.Name) })
-	l.setHold(states)
+	l.note(states)
 	r.peersRead, r.peersCost = begin, time.Since(begin)
-	return states, nil
+	return states, r.remember(states)
 }
 
 // sameLife tells whether a session has neither begun nor ended, nor told that it has

@@ -32,7 +32,10 @@ type Options struct {
 	Args    []string
 	// Socket is the path of its API. Its folder is made, and given to layout.SpeakerUID.
 	Socket string
-	Log    *slog.Logger
+	// Known is a file for the peers of ranges that are there, which a restart has to know;
+	// empty: they are not remembered.
+	Known string
+	Log   *slog.Logger
 	// Words gets what the process itself says. It must not wait: a process that can not
 	// say its words hangs. nil: they are kept for the day it dies, and no more.
 	Words io.Writer

@@ -231,6 +231,7 @@ func (s *sessions) apply(want intent.Sessions, retained func() (bool, error)) er
 	socket := ChildSocket(s.runDir, "bgp")
 	s.speaker = bgp.New(bgp.Options{
 		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: s.log, Words: s.words,
+		Known: filepath.Join(s.runDir, "range-peers.json"),
 	}, *want.Speaker, restarting)
 	s.start(s.speaker.Run)
 	return nil

@@ -26,12 +26,15 @@ func (c Config) APIPeer(p Peer, restarting bool) *api.Peer {
 			AllowOwnAsn: anyOwnAS, AdminDown: p.Shutdown, Description: description(p),
 		},
 		Timers:          p.timers(),
-		Transport:       &api.Transport{LocalAddress: p.Local.String(), PassiveMode: p.Passive},
+		Transport:       &api.Transport{PassiveMode: p.Passive},
 		GracefulRestart: c.gracefulRestart(c.deferral(p.Session), restarting),
 		AfiSafis:        c.afiSafis(p.Session),
 		EbgpMultihop:    p.multihop(c),
 		TtlSecurity:     p.ttlSecurity(),
 		RouteReflector:  c.routeReflector(p.Session),
+	}
+	if p.Local.IsValid() { // One of a range comes to any address of ours.
+		peer.Transport.LocalAddress = p.Local.String()
 	}
 	if p.Gateway && p.Local.Less(p.Address) {
 		// Of two gateways the one with the lower address waits: without this

@@ -42,6 +42,7 @@ func (c Config) PeerState(p *api.Peer, originated []Origin) (PeerState, bool) {
 	since := p.GetTimers().GetState().GetDowntime()
 	if s.Established() {
 		since = p.GetTimers().GetState().GetUptime()
+		s.Local, _ = netip.ParseAddr(p.GetTransport().GetLocalAddress())
 		s.HoldTime = time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second
 	}
 	if since.GetSeconds() > 0 {

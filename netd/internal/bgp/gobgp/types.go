@@ -107,6 +107,8 @@ type PeerState struct {
 	Address netip.Addr
 	AS      uint32
 	Gateway bool
+	// Local is our end of the session; invalid without one.
+	Local netip.Addr
 	// Range is the name of the range that a peer belongs to, if any.
 	Range       string
 	Description string
