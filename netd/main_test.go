@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"netd/netd/internal/daemon"
 	"netd/netd/layout"
@@ -27,7 +28,7 @@ func TestPathsAreAbsolute(t *testing.T) {
 		ConfigFile: in("my.toml"), DataDir: in("data"), RunDir: in("run"), NetnsDir: in("../netns"), ContainerdSocket: in("c.sock"),
 		ImageDir: in("images"), Shim: in("bin/shim"), Runc: "/usr/bin/runc",
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(want)); diff != "" {
 		t.Errorf("options (-want +got):\n%s", diff)
 	}
 	// What is left out stays so.

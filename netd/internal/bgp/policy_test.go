@@ -76,7 +76,7 @@ func newCouple(t *testing.T, peerAS uint32) *couple {
 	t.Helper()
 	port := freePort(t)
 	c := &couple{t: t, config: Config{AS: 65101, Pools: []netip.Prefix{pfx("10.64.0.0/16"), pfx("2001:db8:64::/48")}}}
-	c.config.Peers = []Peer{{Name: "tor1", Address: ip("127.0.0.2"), Session: Session{AS: peerAS}}}
+	c.config.Peers = []Peer{{Name: "tor1", Address: ip("127.0.0.2"), NextHop: ip("2001:db8::1"), Session: Session{AS: peerAS}}}
 	if peerAS != c.config.AS {
 		c.config.Peers[0].LocalAS = 65012 // for loops: GoBGP tells nobody paths that have his own AS
 	}
