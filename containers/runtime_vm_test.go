@@ -32,7 +32,7 @@ import (
 // Programs come from NETD_BIN (default ../bin/ARCH): containers/build.sh.
 
 // deadline bounds every wait; an emulated guest on a busy machine is slow.
-const deadline = 90 * time.Second
+const deadline = 3 * time.Minute
 
 // serveEnv makes the test binary be containerd: ROOT:STATE:SOCKET.
 const serveEnv = "NETD_TEST_SERVE"
