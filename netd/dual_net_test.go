@@ -92,6 +92,13 @@ func TestDualStack(t *testing.T) {
 		}
 		w.must(t, w.gw, "ip -6 route del default dev uplink0")
 
+		within(t, time.Minute, "the end of duplicate address detection", func(ctx context.Context) error {
+			out, err := w.gw.Run(ctx, "ip", "-6", "addr", "show", "tentative")
+			if err == nil && out != "" {
+				err = errors.New(out)
+			}
+			return err
+		})
 		m := ownnet.Watch(t, layout.NetnsDir+"/"+w.gw.Netns())
 		restart(string(withUplink) + pool6)
 		within(t, time.Minute, "the pods to be found", says(gw, "2 of 2 up", "status"))

@@ -174,7 +174,7 @@ func (s *sessions) logPeers(before, now []bgp.PeerState) {
 		case p.Established() && !was:
 			s.log.Info("peer established", "peer", p.Name, "address", p.Address, "as", p.AS)
 		case !p.Established() && was:
-			s.log.Warn("peer lost", "peer", p.Name, "address", p.Address, "reason", p.Reason)
+			s.log.Warn("peer lost", "peer", p.Name, "address", p.Address, "reason", cmp.Or(p.Reason, "not told"))
 		}
 		if p.Warning != "" && (i < 0 || before[i].Warning == "") {
 			s.log.Warn("peer", "peer", p.Name, "address", p.Address, "warning", p.Warning)
