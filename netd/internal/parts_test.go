@@ -42,6 +42,7 @@ func daemonFiles() map[string]file {
 		"pods.go":     {[]string{"ipam", "pod", "route", "store"}, "it has the pods' networks; what runs in them is the runtime's", "pods"},
 		"podfit.go":   {[]string{"intent", "pod"}, "it changes the networks of pods that are there", "pods"},
 		"sessions.go": {[]string{"bfd", "bgp", "intent", "rib", "route", "netd/wake"}, "it has the sessions, and no hand in the kernel", "sessions"},
+		"farewell.go": {[]string{"bfd", "bgp", "intent"}, "it orders two ends", "sessions"},
 		"paths.go":    {[]string{"bfd", "bgp"}, "it takes in what BFD finds", "sessions"},
 		"judge.go":    {[]string{"bfd"}, "it is pure, and without a clock", "judge"},
 		"routes.go":   {[]string{"api", "intent", "link", "rib", "route", "rtnl", "netd/layout"}, "it has the plan, whoever told the paths", "routes"},

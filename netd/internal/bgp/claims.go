@@ -62,20 +62,20 @@ func mayClaim(own []netip.Prefix, told map[netip.Prefix]struct{}) bool {
 }
 
 // ours tells whether what a peer tells of ours is what it has from us: our AS or address is
-// in it, or a ToR hides whom it has it from.
-func ours(c Config, claim Claim, with Session) bool {
+// in it, or it is a prefix that we have told, and a ToR hides whom it has it from.
+func ours(c Config, claim Claim, with Session, told bool) bool {
 	path := claim.ASPath
 	own := func(as uint32) bool {
 		return as == c.AS || as == with.LocalAS || slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.LocalAS != 0 && p.LocalAS == as })
 	}
-	return slices.ContainsFunc(path, own) || with.ToR() && (len(path) == 0 || path[len(path)-1] == with.AS) ||
+	return slices.ContainsFunc(path, own) || told && with.ToR() && (len(path) == 0 || path[len(path)-1] == with.AS) ||
 		slices.ContainsFunc(c.Peers, func(p Peer) bool { return p.Local.WithZone("") == claim.NextHop || p.NextHop == claim.NextHop })
 }
 
 // claims reads what peers tell of our own.
 func (l *life) claims(ctx context.Context, c Config, peers []PeerState) ([]Claim, error) {
-	claims := []Claim{}
-	for _, own := range owned(l.sentNow()) {
+	claims, sent := []Claim{}, l.sentNow()
+	for _, own := range owned(sent) {
 		for _, p := range peers {
 			if !p.Established() {
 				continue
@@ -91,12 +91,13 @@ func (l *life) claims(ctx context.Context, c Config, peers []PeerState) ([]Claim
 				if err != nil || !known {
 					return
 				}
+				told := slices.ContainsFunc(sent, func(o Origin) bool { return o.Prefix == prefix })
 				for _, path := range r.GetDestination().GetPaths() {
 					claim := Claim{
 						Prefix: prefix, Own: own, Peer: p.Name, NextHop: gobgp.NextHop(gobgp.Hops(path), path.GetIsFromExternal(), p.Address),
 						ASPath: gobgp.Facts(prefix, filter.ByEBGP, path.GetPattrs()).ASPath,
 					}
-					if !ours(c, claim, session) {
+					if !ours(c, claim, session, told) {
 						claims = append(claims, claim)
 					}
 				}

@@ -74,5 +74,8 @@ func TestClaims(t *testing.T) {
 		told("10.64.1.0/26 10.64.1.32/27 gw-c [65103]")
 		fromGateway.Close()
 		told()
+		// A ToR has no part of it from us, whomever it hides.
+		send(fromToR, rawbgp.Update(nil, rawbgp.Route(hop, 65001), rawbgp.NLRI(block, part)))
+		told("10.64.1.0/26 10.64.1.32/27 tor1 [65001]")
 	})
 }

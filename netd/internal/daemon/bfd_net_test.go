@@ -314,3 +314,40 @@ func TestRestartWithBFD(t *testing.T) {
 		}
 	})
 }
+
+// A session that ends in order says why before its BFD goes: a ToR that sees BFD go first
+// counts a failure and reads no more.
+func TestGoodbyeWithBFD(t *testing.T) {
+	ownnet.Run(t, func(t *testing.T) {
+		r := newRack(t, 300)
+		const why = "rack 7 moves"
+		said := func(words string) {
+			t.Helper()
+			within(t, time.Minute, "both ToRs to be told "+words, func(context.Context) error {
+				for address, b := range r.birds {
+					if log := b.Tail(1000); !strings.Contains(log, words) || strings.Contains(log, "due to errors") {
+						return fmt.Errorf("%s:\n%s", address, log)
+					}
+				}
+				return nil
+			})
+		}
+		for _, tor := range []string{"tor1", "tor2"} {
+			if out, err := r.gw.Ask(t.Context(), "peer", "down", tor, "--message", why); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		}
+		said(why)
+		for _, tor := range []string{"tor1", "tor2"} {
+			if out, err := r.gw.Ask(t.Context(), "peer", "up", tor); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		}
+		r.settled(t, 300)
+		if err := r.gw.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		<-r.gw.Done()
+		said("the gateway goes down")
+	})
+}

@@ -57,7 +57,9 @@ type sessions struct {
 	either  either               // those whose BFD is of one kind or the other
 	allTold time.Time            // when the last peer sent its End-of-RIB; zero if one has not
 	settled bool
-	flaps   map[string]uint64 // by peer: how often its session was lost
+
+	farewell farewell
+	flaps    map[string]uint64 // by peer: how often its session was lost
 }
 
 // trouble is what a person must know.
@@ -98,6 +100,7 @@ func (s *sessions) find() error {
 func (s *sessions) runBFD(ctx context.Context) error {
 	err := s.bfd.Run(ctx)
 	if context.Cause(ctx) == bgp.ErrLeave {
+		s.farewell.speaking.Wait() // No longer than the speaker has for its end.
 		s.bfd.Leave()
 	}
 	return err
@@ -209,7 +212,9 @@ func (s *sessions) changed() <-chan struct{} {
 // apply tells both keepers what is wanted, and starts the speaker once this gateway has
 // an address. retained tells whether routes of an earlier life are in the kernel.
 func (s *sessions) apply(want intent.Sessions, retained func() (bool, error)) error {
-	s.bfd.Set(want.BFD)
+	watched := want.BFD
+	watched.Sessions = s.farewell.with(watched.Sessions, want.About, s.peers)
+	s.bfd.Set(watched)
 	s.either.peers = want.Undecided
 	if want.Speaker == nil || s.speaker == nil && s.awaits(want.Unheard) {
 		return nil
@@ -233,7 +238,7 @@ func (s *sessions) apply(want intent.Sessions, retained func() (bool, error)) er
 		Program: program, Args: []string{"bgp", "--socket", socket}, Socket: socket, Log: s.log, Words: s.words,
 		Known: filepath.Join(s.runDir, "range-peers.json"),
 	}, *want.Speaker, restarting)
-	s.start(s.speaker.Run)
+	s.start(s.farewell.speak(s.speaker.Run))
 	return nil
 }
 
