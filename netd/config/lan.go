@@ -68,8 +68,6 @@ func (r *reader) checkLANAddresses(l rawLAN, f *rawFile) {
 		case !a.ok:
 		case a.v.IsSingleIP():
 			r.conflict(a.n, "a /%d has no room for devices: expected the prefix length of the LAN's subnet", a.v.Bits())
-		case a.v.Addr().Is6() && l.mtu.ok && l.mtu.n != nil && l.mtu.v < 1280:
-			r.conflict(l.mtu.n, "the LAN has IPv6 (%s): expected at least 1280 (RFC 8200)", a.n)
 		}
 	}
 }

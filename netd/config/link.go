@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // Link is what every link has that netd sets up, whatever it is for.
@@ -138,4 +139,48 @@ func (r *reader) checkSubnets(ls []rawLink) {
 		}
 		seen = append(seen, own...)
 	}
+}
+
+// checkMTU6 reports links that are to carry IPv6 and are too narrow: on one of less than
+// 1280 octets the kernel has none (RFC 8200 section 5).
+func (r *reader) checkMTU6(f *rawFile) {
+	for _, l := range f.links() {
+		if l.mtu.n == nil || !l.mtu.ok || l.mtu.v >= 1280 || r.told(l.mtu.n) {
+			continue
+		}
+		if n := f.wants6(l); n != nil {
+			r.conflict(l.mtu.n, "too narrow for IPv6 (%s): expected at least 1280 (RFC 8200)", n)
+		}
+	}
+}
+
+// wants6 is what is to run by IPv6 on a link, or nil.
+func (f *rawFile) wants6(l rawLink) *node {
+	for _, a := range l.addresses.v {
+		if a.ok && a.v.Addr().Is6() {
+			return a.n
+		}
+	}
+	i := slices.IndexFunc(f.uplinks, func(u rawUplink) bool { return u.n == l.n })
+	if i < 0 {
+		return nil // pods and peers are not by a LAN
+	}
+	if router := f.uplinks[i].router6; router.ok {
+		return router.n
+	}
+	for _, p := range slices.Concat(f.bgp.peers, f.bgp.gateways) {
+		switch {
+		case !l.name.ok:
+		case p.link.ok && p.link.v == l.name.v:
+			return p.link.n
+		case p.address.ok && p.address.v.Zone() == l.name.v:
+			return p.address.n
+		}
+	}
+	for _, p := range f.pools {
+		if p.prefix.ok && p.prefix.v.Addr().Is6() {
+			return p.prefix.n
+		}
+	}
+	return nil
 }

@@ -76,18 +76,3 @@ func (r *reader) checkRoom(pools []rawPool, need int64, who string) {
 			f.have, need, who, bits)
 	}
 }
-
-// checkMTU6 reports uplinks by which no IPv6 can go (RFC 8200 section 5).
-func (r *reader) checkMTU6(f *rawFile) {
-	for _, p := range f.pools {
-		if !p.prefix.ok || !p.prefix.v.Addr().Is6() {
-			continue
-		}
-		for _, u := range f.uplinks {
-			if u.mtu.ok && u.mtu.n != nil && u.mtu.v < 1280 {
-				r.conflict(u.mtu.n, "the pool %s (%s) is of IPv6: expected at least 1280, and more where a tunnel may be used", p.prefix.v, p.prefix.n)
-			}
-		}
-		return
-	}
-}

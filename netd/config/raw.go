@@ -184,6 +184,9 @@ func (w *Workload) keys(t *table) rawWorkload {
 	if command.ok && len(command.v) == 0 {
 		t.r.add(isBad, command.n, command.n.src,
 			`expected at least a program; leave the key out to run what the image names`)
+	} else if command.ok && command.v[0].ok && command.v[0].v == "" {
+		n := command.v[0].n
+		t.r.add(isBad, n, n.src, `expected the path of a program, e.g. "/bin/httpd"; leave the key out to run what the image names`)
 	}
 	if command.ok && len(command.v) == 1 && len(strings.Fields(command.v[0].v)) > 1 {
 		n := command.v[0].n
