@@ -158,7 +158,7 @@ func (s *Speaker) noteLoss(p *api.PeerState) {
 	}
 	was, is := s.losses[p.GetNeighborAddress()], gobgp.DisconnectReason(p)
 	notBack := p.GetDisconnectReason() == api.PeerState_DISCONNECT_REASON_RESTART_TIMER_EXPIRED || gobgp.IsUnanswered(is)
-	if was == "" || gobgp.IsUnanswered(was) || !notBack {
+	if was == "" || was == gobgp.EndedHere || gobgp.IsUnanswered(was) || !notBack {
 		s.losses[p.GetNeighborAddress()] = is // That it does not come back is not why it went.
 	}
 }

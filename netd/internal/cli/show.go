@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -39,7 +40,11 @@ func printStatus(out io.Writer, s api.Status) {
 		fmt.Fprintln(out, "drained  peers are asked to use other gateways; netd drain --undo ends that")
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Down)) {
-		fmt.Fprintf(out, "down     %s, by hand: %q; netd peer up %[1]s ends that\n", name, s.Down[name])
+		said := "without a word"
+		if s.Down[name] != "" {
+			said = strconv.Quote(s.Down[name])
+		}
+		fmt.Fprintf(out, "down     %s, by hand: %s; netd peer up %[1]s ends that\n", name, said)
 	}
 	for _, u := range s.Uplinks {
 		fmt.Fprintf(out, "uplink   %s %s, MTU %d, %s\n", u.Name, join(u.Addresses), u.MTU, carrier(u.Carrier))
@@ -180,7 +185,7 @@ func printExplanation(out io.Writer, e api.Explanation) {
 	case r.NextHop.IsValid():
 		fmt.Fprintf(out, "%s: %s via %s dev %s, because %s\n", r.Prefix, r.Kind, r.NextHop, r.Link, r.Reason)
 	default:
-		fmt.Fprintf(out, "%s: %s %s, because %s\n", r.Prefix, r.Kind, r.Link, r.Reason)
+		fmt.Fprintf(out, "%s: %s, because %s\n", r.Prefix, strings.TrimSpace(r.Kind+" "+r.Link), r.Reason)
 	}
 	for _, p := range r.Paths {
 		mark := "  "

@@ -25,6 +25,7 @@ func TestMissing(t *testing.T) {
 		"just lost":   {old, bgp.PeerState{State: "Idle", Since: now, Reason: "hold timer expired"}, ""},
 		"lost":        {old, bgp.PeerState{State: "Idle", Since: old, Reason: "hold timer expired"}, "has no session: hold timer expired"},
 		"by hand":     {old, bgp.PeerState{State: "Idle", Since: old, Shutdown: true}, ""},
+		"up again":    {old, bgp.PeerState{State: "Idle", Since: old, Reason: gobgp.EndedHere}, ""},
 		"refuses us":  {now, bgp.PeerState{State: "Idle", Reason: gobgp.Refused + " our OPEN"}, gobgp.Refused + " our OPEN"},
 		"a new start": {now, bgp.PeerState{State: "Active", Since: old}, ""},
 	} {

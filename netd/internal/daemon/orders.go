@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"netd/netd/internal/api"
@@ -106,8 +107,8 @@ func checkDown(peers map[string]intent.About, o api.Order) error {
 	switch {
 	case !known:
 		return fmt.Errorf("no peer %s: expected one of %s", o.Peer, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
-	case len(o.Message) > intent.LongestMessage || !utf8.ValidString(o.Message):
-		return fmt.Errorf("message of %d octets: expected at most %d of UTF-8", len(o.Message), intent.LongestMessage)
+	case len(o.Message) > intent.LongestMessage || !utf8.ValidString(o.Message) || strings.ContainsFunc(o.Message, unicode.IsControl):
+		return fmt.Errorf("message of %d octets: expected at most %d of UTF-8, without control characters", len(o.Message), intent.LongestMessage)
 	}
 	return nil
 }

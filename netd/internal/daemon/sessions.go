@@ -163,8 +163,8 @@ func (s *sessions) missing(p bgp.PeerState) string {
 	switch {
 	case p.Refused():
 		return p.Reason
-	case p.Established() || p.Shutdown || time.Since(since) < missingFor:
-		return ""
+	case p.Established() || p.Shutdown || p.Returning() || time.Since(since) < missingFor:
+		return "" // After an order its return is tried just now.
 	}
 	return "has no session: " + cmp.Or(p.Reason, "nothing has been heard of it")
 }

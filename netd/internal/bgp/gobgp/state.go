@@ -136,12 +136,25 @@ func speaks(p *api.Peer, family *api.Family) bool {
 // TooMany is why a session ended that max-prefixes has ended.
 const TooMany = "sent more prefixes than max-prefixes"
 
+// EndedHere is why a session ended that was taken down on this side.
+const EndedHere = "ended here, by an order or the configuration"
+
 // DisconnectReason says why a session ended.
 func DisconnectReason(s *api.PeerState) string {
 	if Limited(s) {
 		return TooMany
 	}
-	if message := s.GetDisconnectMessage(); message != "" {
+	switch message := s.GetDisconnectMessage(); message {
+	case "":
+	case "admin-down":
+		return EndedHere
+	case "read-failed":
+		return "the peer closed the connection"
+	case "write-failed":
+		return "the connection broke"
+	case "hold-timer-expired":
+		return "hold timer expired"
+	default:
 		return message
 	}
 	reason := strings.TrimPrefix(s.GetDisconnectReason().String(), "DISCONNECT_REASON_")

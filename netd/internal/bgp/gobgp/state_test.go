@@ -68,7 +68,7 @@ func TestPeerState(t *testing.T) {
 			Timers: timers, AfiSafis: family,
 		}, PeerState{
 			Name: "gw-c", Address: ip("10.0.2.13"), AS: 65103, Gateway: true, State: "Active", Since: at.Add(-time.Hour), Received: 12,
-			Reason: "hold-timer-expired",
+			Reason: "hold timer expired",
 		}},
 		{"too many prefixes", &api.Peer{State: &api.PeerState{
 			NeighborAddress: "10.0.1.1", SessionState: api.PeerState_SESSION_STATE_IDLE, AdminState: api.PeerState_ADMIN_STATE_PFX_CT,

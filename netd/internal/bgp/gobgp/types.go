@@ -142,6 +142,12 @@ func (s PeerState) Refused() bool {
 	return !s.Established() && !s.Shutdown && strings.HasPrefix(s.Reason, Refused)
 }
 
+// Returning tells whether the session was taken down on this side, and nothing was heard
+// of the peer since it may come back.
+func (s PeerState) Returning() bool {
+	return !s.Established() && !s.Shutdown && s.Reason == EndedHere
+}
+
 // SameProcess tells whether two configurations need the same process.
 func (c Config) SameProcess(o Config) bool {
 	return c.AS == o.AS && c.RouterID == o.RouterID && c.Port == o.Port
