@@ -105,6 +105,9 @@ func TestLANs(t *testing.T) {
 		if out := ownnet.Command(t, "nft list chain inet netd lans"); !strings.Contains(out, "ct state") || !strings.Contains(out, "ct direction reply") {
 			t.Errorf("rules:\n%s", out)
 		}
+		if out := ownnet.Command(t, "nft list set inet netd lans"); !strings.Contains(out, `"lan0"`) || !strings.Contains(out, `"lan1"`) {
+			t.Errorf("the LANs' names:\n%s", out)
+		}
 		for _, from := range [][]string{{"192.168.0.2", "203.0.113.9"}, {"2001:db8::2", "2001:db8:99::9"}} {
 			if ping(t, "lan1", from[0], false, "-I", from[1]) {
 				t.Errorf("a source of elsewhere, %s, is answered", from[1])

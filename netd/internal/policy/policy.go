@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -133,6 +134,9 @@ func noWayBack() []expr.Any {
 
 func (b builder) set(name string, kind nftables.SetDatatype, keys ...[]byte) (*nftables.Set, error) {
 	s := &nftables.Set{Table: b.table, Name: name, KeyType: kind}
+	if kind == nftables.TypeIFName {
+		s.KeyByteOrder = binaryutil.NativeEndian // Without it nft shows no name.
+	}
 	return s, b.fill(s, keys...)
 }
 
