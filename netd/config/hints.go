@@ -12,6 +12,8 @@ import (
 type hint struct {
 	key string // ours, if there is one for it
 	say string // what else a person has to know
+	// stands is the key of ours that it was to stand in for, and that is not missing then.
+	stands string
 }
 
 // hintFor finds what a key of a table (kind is its path without names) was meant to be.
@@ -19,9 +21,10 @@ func hintFor(kind, key string, keys []string) hint {
 	kind = strings.TrimPrefix(strings.TrimPrefix(kind, "device."), "device")
 	norm := strings.ReplaceAll(strings.ToLower(key), "_", "-")
 	for table, list := range map[string]string{
-		"": rootHints, "gateway": gatewayHints, "uplink": uplinkHints, "uplink.match": matchHints, "device.match": matchHints,
-		"uplink.vlan": vlanHints, "uplink.bond": bondHints, "bgp": bgpHints,
-		"bgp.peer": sessionHints, "bgp.gateway": sessionHints, "bgp.range": sessionHints,
+		"": rootHints, "gateway": gatewayHints, "uplink": uplinkHints + linkHints, "lan": lanHints + linkHints,
+		"uplink.match": matchHints, "lan.match": matchHints, "device.match": matchHints,
+		"uplink.vlan": vlanHints, "uplink.bond": bondHints, "lan.vlan": vlanHints, "lan.bond": bondHints, "lan.bridge": bondHints,
+		"bgp": bgpHints, "bgp.peer": sessionHints, "bgp.gateway": sessionHints, "bgp.range": sessionHints,
 		"bgp.peer.bfd": bfdHints, "bgp.gateway.bfd": bfdHints, "bgp.range.bfd": bfdHints,
 		"pool": poolHints, "workload": workloadHints, "dns": dnsHints, "management": managementHints, "tunnel": tunnelHints,
 	} {
@@ -34,9 +37,9 @@ func hintFor(kind, key string, keys []string) hint {
 	return hint{key: Nearest(key, keys)}
 }
 
-// lookUp finds a key in a list, whose lines are: our key or "-", the words for it, and
-// after a colon what to say. A key of ours that the table at hand does not have is passed
-// over.
+// lookUp finds a key in a list, whose lines are: our key or "-" (or "-" and the key that it
+// was to stand in for), the words for it, and after a colon what to say. A key of ours that
+// the table at hand does not have is passed over.
 func lookUp(list, key string, keys []string) (hint, bool) {
 	for line := range strings.Lines(list) {
 		words, say, _ := strings.Cut(strings.TrimSpace(line), ": ")
@@ -45,9 +48,9 @@ func lookUp(list, key string, keys []string) (hint, bool) {
 			if w != key {
 				continue
 			}
-			h := hint{fields[0], say}
-			if h.key == "-" {
-				h.key = ""
+			h := hint{key: fields[0], say: say}
+			if stands, none := strings.CutPrefix(h.key, "-"); none {
+				h.key, h.stands = "", stands
 			}
 			for _, k := range keys {
 				if h.key == "" || strings.HasPrefix(h.key, "[[") || k == h.key {
@@ -104,18 +107,31 @@ address loopback lo ip ipv4 ipv6
 - router default-gateway: it is a key of an [[uplink]]
 `
 
-const uplinkHints = `
+// linkHints are of all links.
+const linkHints = `
 name interface ifname device dev
 match mac macaddress mac-address: it is a table, e.g. match = { mac = "52:54:00:01:00:0a" }
 address ip ipv4 ipv6 cidr
-router gateway gateway4 gw default-gateway via default-route
-router6 gateway6
-dhcp dhcp4 dhcpv4 bootproto
 vlan vlan-id tag
 bond slaves members lacp
 - netmask mask prefix-length: the subnet's prefix length stands with the address, e.g. address = ["10.0.1.11/24"]
-- dhcp6 dhcpv6: there is no DHCPv6: give a static address
 - dns nameserver nameservers: it is a table of the whole file, e.g. [dns] with servers = ["10.0.0.53"]
+`
+
+const lanHints = `
+-address dhcp dhcp4 dhcpv4 dhcp6 dhcpv6 bootproto: a LAN has static addresses only, as there the gateway is the devices' router
+- router router6 gateway gateway4 gateway6 gw default-gateway via default-route: a LAN has none, as there the gateway itself is the devices' router, and its own is an [[uplink]]'s
+bridge br bridge-ports
+forward-to forward forwards
+`
+
+const uplinkHints = `
+router gateway gateway4 gw default-gateway via default-route
+router6 gateway6
+dhcp dhcp4 dhcpv4 bootproto
+-match bridge br bridge-ports: only a [[lan]] can be a bridge; an uplink of several links is a bond
+- forward-to: it is a key of a [[lan]], whose devices reach what is behind the uplinks anyway
+- dhcp6 dhcpv6: there is no DHCPv6: give a static address
 - routes route: there are no static routes but router and router6, which are default routes
 `
 
@@ -164,6 +180,7 @@ keepalive keepalive-interval keepalive-timer
 connect-retry connect-retry-timer connect
 interface ifname neighbor-interface link device dev
 reflector-client route-reflector-client rr-client route-reflector
+- reflector-client route-reflector-client rr-client: it is a key of a [[bgp.gateway]] and a [[bgp.range]], to which this gateway reflects; a peer that reflects to this gateway has type = "reflector"
 type route-reflector rr role kind
 passive passive-mode
 local-as local-asn
@@ -176,6 +193,7 @@ description desc remark
 prefix range network subnet listen-range
 name peer-name
 - next-hop-self nexthop-self: there is none for it: a gateway is the next hop of all that it announces
+no-capabilities capability capabilities: it has those that are left out; all others are offered always
 - soft-reconfiguration route-refresh capability capabilities afi-safis families: there is none for it: both families and route refresh are offered always
 - default-originate remove-private-as send-community as-override: there is none for it: [[bgp.filter]] and [[bgp.announce]] say what a peer is told
 - weight local-preference med prepend: there is none for it: the rule of a [[bgp.filter]] sets it

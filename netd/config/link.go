@@ -65,7 +65,7 @@ func (l *Link) keys(t *table, p purpose) rawLink {
 	}
 	r.addresses = elements(t, "address", &l.Addresses, interfaceAddr(p.address))
 	r.mtu = withDefault(t, "mtu", &l.MTU, number[int](576, 9216, "1500"), 1500)
-	if r.matchName.n == nil && r.matchMAC.n == nil && r.made() == nil && !m.quiet {
+	if len(m.n.table) == 0 && r.made() == nil && !m.quiet {
 		t.missing("match", `expected which of the box's links it is, e.g. match = { name = "eth0" } or match = { mac = "52:54:00:01:00:0a" }`)
 	}
 	return r

@@ -28,6 +28,19 @@ func podPrefix(what, eg string) want[netip.Prefix] {
 	}}
 }
 
+// specialUse is what a pool's node overlaps that pods can not have; empty if nothing.
+func specialUse(n *node) string {
+	if n == nil {
+		return ""
+	}
+	s, _ := n.value.(string)
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return ""
+	}
+	return address.SpecialUse(p)
+}
+
 // Room is how many pods a block has addresses for. Every IPv4 address can be a
 // pod's, the first and the last too; of an IPv6 block all but the first, which is the
 // routers' (RFC 4291 section 2.6.1), unless there is no other (RFC 6164). A large block

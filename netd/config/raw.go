@@ -171,6 +171,9 @@ func (p *Pool) keys(t *table) rawPool {
 		prefix: required(t, "prefix", &p.Prefix, podPrefix("an IPv4 or IPv6 prefix", "10.64.0.0/16")),
 		block:  required(t, "block", &p.Block, podPrefix("this gateway's part of the pool, an IPv4 or IPv6 prefix", "10.64.1.0/26")),
 	}
+	if use := specialUse(r.prefix.n); use != "" && use == specialUse(r.block.n) {
+		t.r.untell(r.block.n) // It is where the pool is.
+	}
 	r.encapsulation = withDefault(t, "encapsulation", &p.Encapsulation, oneOf(Encapsulations()...), EncapsulateCrossSubnet)
 	p.Attributes.keys(t)
 	return r

@@ -63,6 +63,11 @@ func (r *reader) told(n *node) bool {
 	return slices.ContainsFunc(r.problems, func(p problem) bool { return p.at == n.at && p.key == n.path })
 }
 
+// untell takes back what was said of a value, because it only follows from something else.
+func (r *reader) untell(n *node) {
+	r.problems = slices.DeleteFunc(r.problems, func(p problem) bool { return p.at == n.at && p.key == n.path })
+}
+
 func (t *table) missing(key, text string) {
 	if t.quiet {
 		return
@@ -181,6 +186,7 @@ func (t *table) done() {
 		}
 		slices.Sort(t.keys)
 		h := hintFor(t.kind, key, t.keys)
+		delete(t.lacks, h.stands)
 		if h.key != "" {
 			delete(t.lacks, h.key)
 			t.r.guess(join(t.kind, h.key))

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"netd/netd/internal/address"
@@ -79,8 +80,7 @@ func (r *reader) checkRouter(u rawUplink, router val[netip.Addr], f *rawFile) {
 	if !router.ok || !u.addresses.ok {
 		return
 	}
-	var subnets []string
-	single := false
+	var subnets, wide []string // wide are those that hold others
 	for _, a := range u.addresses.v {
 		switch {
 		case !a.ok:
@@ -95,7 +95,9 @@ func (r *reader) checkRouter(u rawUplink, router val[netip.Addr], f *rawFile) {
 			return
 		case a.v.Addr().Is4() == router.v.Is4():
 			subnets = append(subnets, a.v.Masked().String())
-			single = single || a.v.IsSingleIP()
+			if !a.v.IsSingleIP() {
+				wide = append(wide, a.v.Masked().String())
+			}
 		}
 	}
 	switch elsewhere := f.elsewhere(u, router.v); {
@@ -103,8 +105,8 @@ func (r *reader) checkRouter(u rawUplink, router val[netip.Addr], f *rawFile) {
 		r.conflict(router.n, "the uplink has no address of this family: expected one")
 	case elsewhere != "":
 		r.conflict(router.n, "%s: expected the router's on this uplink, e.g. in %s", elsewhere, strings.Join(subnets, " or "))
-	case !single:
-		r.add(isWarning, router.n, router.n.src, fmt.Sprintf("not in the uplink's subnet, so it is taken to be on its link all the same, as some clouds have it; expected a host's address in %s, unless that is what you want", strings.Join(subnets, " or ")))
+	case len(wide) > 0:
+		r.add(isWarning, router.n, router.n.src, fmt.Sprintf("not in the uplink's subnet, so it is taken to be on its link all the same, as some clouds have it; expected a host's address in %s, unless that is what you want", strings.Join(wide, " or ")))
 	}
 }
 
@@ -164,20 +166,50 @@ func (r *reader) checkConnected(f *rawFile) {
 	if !allStatic(f.uplinks) {
 		return
 	}
-	var subnets []string
-	for _, u := range f.uplinks {
-		for _, a := range u.addresses.v {
-			subnets = append(subnets, a.v.Masked().String())
-		}
-	}
-	if len(subnets) == 0 {
+	if !slices.ContainsFunc(f.uplinks, func(u rawUplink) bool { return len(u.addresses.v) > 0 }) {
 		return
 	}
 	for _, p := range f.bgp.peers {
 		if p.onSubnet(f) && !connected(f.uplinks, p.address.v) && !r.told(p.address.n) {
-			r.conflict(p.address.n, "not on a connected subnet: expected a host's address in %s, or multihop for a peer further away", strings.Join(subnets, " or "))
+			r.conflict(p.address.n, "not on a connected subnet%s, or multihop for a peer further away", connecting(f.uplinks, p.address.v))
 		}
 	}
+}
+
+// connecting says what would make a peer a connected one, and why it is none if that is
+// not plain: nobody but the gateway itself is in a /32.
+func connecting(us []rawUplink, peer netip.Addr) string {
+	var subnets, singles []string
+	for _, u := range us {
+		for _, a := range u.addresses.v {
+			switch {
+			case a.v.Addr().Is4() != peer.Is4():
+			case a.v.IsSingleIP():
+				singles = append(singles, a.v.String())
+			default:
+				subnets = append(subnets, a.v.Masked().String())
+			}
+		}
+	}
+	said := ", as no uplink has an address of this family: expected one"
+	switch {
+	case len(subnets) > 0:
+		said = ": expected a host's address in " + strings.Join(subnets, " or ")
+	case len(singles) > 0:
+		said = fmt.Sprintf(", as %s holds no other host: expected the subnet's prefix length there", strings.Join(singles, " or "))
+	}
+	if len(singles) > 0 {
+		said += fmt.Sprintf(", or the uplink's router, which may be outside of its subnet (%s)", routerIs(peer))
+	}
+	return said
+}
+
+// routerIs is the line that makes an address the router's.
+func routerIs(a netip.Addr) string {
+	if a.Is6() {
+		return fmt.Sprintf("router6 = %q", a)
+	}
+	return fmt.Sprintf("router = %q", a)
 }
 
 func connected(us []rawUplink, peer netip.Addr) bool {
