@@ -120,7 +120,7 @@ func login(t *testing.T, m *Machine) {
 
 func mustRun(t *testing.T, m *Machine, command string) string {
 	t.Helper()
-	out, err := m.Run(within(t, 30*time.Second), command)
+	out, err := m.Run(within(t, 3*time.Minute), command) // Some wait for what the board does meanwhile.
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func testTornDisk(t *testing.T, m *Machine, disk string) {
 	if got := mustRun(t, m, "cat /data/kept; awk '$2 == \"/data\" {print $3}' /proc/mounts"); got != "kept\next4\n" {
 		t.Errorf("/data: %q", got)
 	}
-	mustRun(t, m, `for i in $(seq 250); do test $(netd pods | grep -c running) -ge 1 && exit 0; usleep 200000; done; netd pods; exit 1`)
+	mustRun(t, m, `for i in $(seq 600); do test $(netd pods | grep -c running) -ge 1 && exit 0; usleep 200000; done; netd pods; exit 1`)
 	if err := m.PowerOff(within(t, 60*time.Second)); err != nil {
 		t.Fatal(err)
 	}

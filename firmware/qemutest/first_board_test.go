@@ -73,7 +73,7 @@ func TestFirstDay(t *testing.T) {
 		if err := m.Type(t.Context(), "\nroot\n"); err != nil {
 			t.Fatal(err)
 		}
-		mustRun(t, m, `for i in $(seq 100); do grep -q Password: /dev/vcs1 && exit 0; usleep 200000; done; fold -w 80 /dev/vcs1; exit 1`)
+		mustRun(t, m, `for i in $(seq 500); do grep -q Password: /dev/vcs1 && exit 0; usleep 200000; done; fold -w 80 /dev/vcs1; exit 1`)
 		text := mustRun(t, m, "fold -w 80 /dev/vcs1")
 		for _, want := range screen {
 			if !regexp.MustCompile(want).MatchString(text) {
@@ -83,7 +83,7 @@ func TestFirstDay(t *testing.T) {
 		if err := m.Type(t.Context(), password+"\ntouch /run/typed\n"); err != nil {
 			t.Fatal(err)
 		}
-		mustRun(t, m, `for i in $(seq 100); do test -e /run/typed && exit 0; usleep 200000; done; fold -w 80 /dev/vcs1; exit 1`)
+		mustRun(t, m, `for i in $(seq 500); do test -e /run/typed && exit 0; usleep 200000; done; fold -w 80 /dev/vcs1; exit 1`)
 	})
 	t.Run("stopped console", func(t *testing.T) { testStoppedConsole(t, m, disk) })
 	t.Run("late disk, no variables", func(t *testing.T) { testLateDisk(t, m, o) })
