@@ -47,7 +47,7 @@ func (c compiler) lans() []link.Wanted {
 
 // wanted is a link of the configuration, with the board's labels made MAC addresses.
 func (c compiler) wanted(l config.Link) link.Wanted {
-	w := link.Wanted{Name: l.Name, MatchName: l.Match.Name, MatchMAC: c.matchMAC(l.Match), Addresses: l.Addresses, MTU: l.MTU}
+	w := link.Wanted{Name: l.Name, MatchName: l.Match.Name, MatchMAC: c.matchMAC(l.Match), Addresses: l.Addresses, MTU: l.MTU, Forward6: c.forwards6()}
 	if l.VLAN != nil {
 		w.VLAN = &link.VLAN{ID: l.VLAN.ID, Parent: c.linkMatch(l.VLAN.Parent)}
 	}

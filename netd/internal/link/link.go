@@ -29,6 +29,8 @@ type Wanted struct {
 	DHCP      bool
 	// Router and Router6 are the default routes' next hops; Router6 may be link-local.
 	Router, Router6 netip.Addr
+	// Forward6: IPv6 is forwarded, as IPv4 is everywhere.
+	Forward6 bool
 	// MTU in octets. With DHCP it is what the link gets with a lease that names none.
 	MTU int
 }

@@ -34,6 +34,8 @@ func (u Wanted) setSysctls(k Sysctls, wanted []netip.Prefix) error {
 		// same subnet (it is then a secondary of that).
 		{"promote_secondaries", "1"},
 		{"rp_filter", reverse},
+		// What comes in by a link is forwarded if the link says so, whatever ip_forward says.
+		{"forwarding", "1"},
 		// Of two uplinks on one wire each answers for its own addresses and asks from them,
 		// and neither for the gateway's own on the loopback, which ToRs reach by routes. An
 		// uplink without an address has none but that to answer for.
@@ -54,7 +56,20 @@ func (u Wanted) setSysctls(k Sysctls, wanted []netip.Prefix) error {
 			errs = append(errs, k.SetSysctl("ipv6/conf/"+u.Name+"/"+s[0], s[1]))
 		}
 	}
+	if u.Forward6 {
+		errs = append(errs, forward6(k, u.Name))
+	}
 	return errors.Join(errs...)
+}
+
+// forward6 makes a link a router's, if it has IPv6: of one that is none hosts take no default
+// route (RFC 4861 section 7.2.5), and it would believe other routers.
+func forward6(k Sysctls, link string) error {
+	err := k.SetSysctl("ipv6/conf/"+link+"/forwarding", "1")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // distrustRouters has the kernel believe no advertisement and no redirect of IPv6 routers on

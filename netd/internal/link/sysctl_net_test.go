@@ -67,7 +67,7 @@ func start(t *testing.T, args ...string) {
 func TestUplinkSysctls(t *testing.T) {
 	ownnet.Run(t, func(t *testing.T) {
 		c := wire(t)
-		u := link.Wanted{Name: "uplink0", MatchName: "eth0", MTU: 1500, Addresses: []netip.Prefix{pfx("10.0.1.11/24")}}
+		u := link.Wanted{Name: "uplink0", MatchName: "eth0", MTU: 1500, Forward6: true, Addresses: []netip.Prefix{pfx("10.0.1.11/24")}}
 		if err := link.Forward(c); err != nil {
 			t.Fatal(err)
 		}
@@ -76,6 +76,7 @@ func TestUplinkSysctls(t *testing.T) {
 			"ipv4/conf/all/send_redirects": "0", "ipv4/conf/default/send_redirects": "0",
 			"ipv4/conf/uplink0/send_redirects": "0", "ipv4/conf/uplink0/accept_redirects": "0", "ipv4/conf/uplink0/secure_redirects": "0",
 			"ipv4/conf/uplink0/arp_ignore": "1", "ipv4/conf/uplink0/arp_announce": "2", "ipv4/conf/uplink0/rp_filter": "2",
+			"ipv4/conf/uplink0/forwarding": "1", "ipv6/conf/uplink0/forwarding": "1",
 			"ipv6/conf/uplink0/accept_ra": "0", "ipv6/conf/uplink0/autoconf": "0", "ipv6/conf/uplink0/accept_redirects": "0",
 		}
 		check := func(when string) {

@@ -260,7 +260,7 @@ func (t *Tunnel) quiet(k Sysctls) error {
 	// Off, not loose: on a link without an address the kernel's loose check
 	// (fib_validate_source, last_resort) is strict, and would drop what left
 	// natively and comes back by the tunnel. The guard checks the outer source.
-	errs := []error{k.SetSysctl("ipv4/conf/"+t.Name+"/rp_filter", "0")}
+	errs := []error{k.SetSysctl("ipv4/conf/"+t.Name+"/rp_filter", "0"), k.SetSysctl("ipv4/conf/"+t.Name+"/forwarding", "1")}
 	if t.Kind == "ipip" {
 		return errors.Join(errs...)
 	}
@@ -268,5 +268,8 @@ func (t *Tunnel) quiet(k Sysctls) error {
 		k.SetSysctl("ipv6/conf/"+t.Name+"/disable_ipv6", "0"),
 		k.SetSysctl("ipv6/conf/"+t.Name+"/accept_ra", "0"),
 	)
+	if t.Inner6 {
+		errs = append(errs, forward6(k, t.Name))
+	}
 	return errors.Join(errs...)
 }
