@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ const damages = `
 nft flush table inet netd                                      | table inet netd: the rules of chain forward
 nft delete table inet netd                                     | table inet netd: the table
 nft delete element inet netd tunnels { 4 }                     | element 04 of set tunnels
-nft insert rule inet netd forward accept                       | the rules of chain forward (4 for 3)
+nft insert rule inet netd forward accept                       | the rules of chain forward (7 for 6)
 sysctl -qw net.ipv4.ip_forward=0                               | sysctl net.ipv4.ip_forward = 1
 sysctl -qw net.ipv6.conf.all.forwarding=0                      | sysctl net.ipv6.conf.all.forwarding = 1
 sysctl -qw net.ipv4.fib_multipath_hash_policy=0                | sysctl net.ipv4.fib_multipath_hash_policy = 1
@@ -34,6 +35,12 @@ sysctl -qw net.ipv4.conf.POD.forwarding=0                      | sysctl net.ipv4
 sysctl -qw net.ipv4.conf.POD.proxy_arp=0                       | sysctl net.ipv4.conf.POD.proxy_arp = 1
 sysctl -qw net.ipv4.conf.uplink0.rp_filter=0                   | sysctl net.ipv4.conf.uplink0.rp_filter = 2
 sysctl -qw net.ipv4.conf.uplink0.arp_announce=0                | sysctl net.ipv4.conf.uplink0.arp_announce = 2
+sysctl -qw net.ipv4.conf.uplink0.forwarding=0                  | sysctl net.ipv4.conf.uplink0.forwarding = 1
+sysctl -qw net.ipv6.conf.uplink0.forwarding=0                  | sysctl net.ipv6.conf.uplink0.forwarding = 1
+sysctl -qw net.ipv4.conf.lan0.forwarding=0                     | sysctl net.ipv4.conf.lan0.forwarding = 1
+sysctl -qw net.ipv6.conf.lan0.forwarding=0                     | sysctl net.ipv6.conf.lan0.forwarding = 1
+sysctl -qw net.ipv4.conf.netd-vxlan0.forwarding=0              | sysctl net.ipv4.conf.netd-vxlan0.forwarding = 1
+sysctl -qw net.ipv6.conf.netd-vxlan0.forwarding=0              | sysctl net.ipv6.conf.netd-vxlan0.forwarding = 1
 sysctl -qw net.ipv6.conf.uplink0.disable_ipv6=1                | sysctl net.ipv6.conf.uplink0.disable_ipv6 = 0
 sysctl -qw net.ipv4.conf.netd-vxlan0.rp_filter=2               | sysctl net.ipv4.conf.netd-vxlan0.rp_filter = 0
 ip link set POD down                                           | POD up
@@ -85,6 +92,10 @@ type = "vxlan"
 name = "gw-b"
 address = "10.0.2.12"
 as = 65102
+[[lan]]
+name = "lan0"
+match = { name = "eth5" }
+address = ["10.9.0.1/24", "2001:db8:9::1/64"]
 [[pool]]
 name = "pods6"
 prefix = "2001:db8:64::/48"
@@ -94,6 +105,8 @@ encapsulation = "cross-subnet"
 		if err := os.WriteFile(config, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
+		w.must(t, w.gw, "ip link add eth5 type veth peer name eth6")
+		w.must(t, w.gw, "ip link set eth6 up")
 		gw := w.start(t, config)
 		netd := func(args ...string) string {
 			out, err := gw.Ask(t.Context(), args[0], args[1:]...)
@@ -158,6 +171,27 @@ encapsulation = "cross-subnet"
 		}
 		if out := netd("status"); !strings.Contains(out, fight) {
 			t.Errorf("netd status in a fight:\n%s", out)
+		}
+		// What netd does itself takes routes along: a link is down while it gets another name.
+		// That is nobody else's doing. What somebody does after it is told, and nothing but that.
+		before := len(lines())
+		text = bytes.ReplaceAll(text, []byte(`name = "uplink0"`), []byte(`name = "wan0"`))
+		if err := os.WriteFile(config, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		changes(t, gw, "wan0", "reload")
+		ownnet.Within(t, 30*time.Second, "the default route by wan0", func() error {
+			if out := w.must(t, w.gw, "ip route show default"); !strings.Contains(out, "dev wan0") {
+				return errors.New(out)
+			}
+			return nil
+		})
+		ready = w.state(t, link)
+		for _, key := range []string{"forwarding", "promote_secondaries"} { // Of the one an event tells, of the other none.
+			breakIt(repairTime, "sysctl -qw net.ipv4.conf.wan0."+key+"=0 | sysctl net.ipv4.conf.wan0."+key+" = 1")
+		}
+		if told := lines()[before:]; len(told) != 2 {
+			t.Errorf("after another name for the uplink: told %q, want the two sysctls alone", told)
 		}
 	})
 }

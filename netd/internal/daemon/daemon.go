@@ -184,7 +184,7 @@ func (d *Daemon) begin() error {
 	if err := d.applyUplinks(); err != nil {
 		return err
 	}
-	return d.tunnels.apply(d.want)
+	return d.applyTunnels()
 }
 
 // screen shows on the console of an appliance what the board does.

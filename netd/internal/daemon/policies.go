@@ -50,6 +50,7 @@ func (p *policies) watch(ctx context.Context) error {
 
 // forward lets the kernel forward what the pods need.
 func (p *policies) forward(k *rtnl.Conn, want intent.Intent) error {
+	_ = k.Written() // What the last round did last, as to sweep tunnels, was its own work.
 	err := link.Forward(k)
 	if err == nil && want.Forward6 {
 		err = link.Forward6(k)

@@ -3,11 +3,14 @@ package daemon
 import (
 	"bytes"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"netd/netd/internal/route"
 )
 
 // What is put back is told in a line, in a fight once a minute with how often it was, and the
@@ -46,5 +49,22 @@ func TestRepaired(t *testing.T) {
 	h.repaired(last.Add(2*fightEnds), "c")
 	if len(h.repairs.fights) != 1 {
 		t.Errorf("what has rested is kept: %v", h.repairs.fights)
+	}
+}
+
+// What was put back of routes is told with its number where there are several.
+func TestPutBack(t *testing.T) {
+	for want, res := range map[string]route.Result{
+		"route 0.0.0.0/0":                                    {Added: 1},
+		"route 0.0.0.0/0 and 1 next-hop object":              {Added: 1, NextHops: 1},
+		"route 0.0.0.0/0 and 2 next-hop objects":             {Replaced: 1, NextHops: 2},
+		"1 next-hop object":                                  {NextHops: 1},
+		"2 next-hop objects":                                 {NextHops: 2},
+		"3 routes, of them 0.0.0.0/0, and 1 next-hop object": {Added: 2, Deleted: 1, NextHops: 1},
+		"2 routes, of them 0.0.0.0/0":                        {Added: 2},
+	} {
+		if got := putBack(res, netip.MustParsePrefix("0.0.0.0/0")); got != want {
+			t.Errorf("%+v: %q, want %q", res, got, want)
+		}
 	}
 }

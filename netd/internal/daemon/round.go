@@ -89,6 +89,7 @@ func (d *Daemon) look() error {
 func (d *Daemon) applyUplinks() error {
 	d.uplinks.lease(d.want.Leases)
 	changed, err := d.uplinks.apply(d.want)
+	d.routes.linksChanged(d.uplinks.ownWork)
 	d.health.repaired(time.Now(), slices.Concat(d.policies.mended, d.uplinks.mended)...)
 	if changed {
 		d.compile()
@@ -98,6 +99,7 @@ func (d *Daemon) applyUplinks() error {
 
 func (d *Daemon) applyTunnels() error {
 	err := d.tunnels.apply(d.want)
+	d.routes.linksChanged(d.tunnels.ownWork)
 	d.health.repaired(time.Now(), d.tunnels.mended...)
 	return err
 }

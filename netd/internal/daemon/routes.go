@@ -32,6 +32,7 @@ type routes struct {
 	told    bool          // something was learned since the last plan
 	mended  []string      // what somebody else had changed, as the last program found it
 	changed bool          // by the last round
+	ownWork bool          // netd has changed links since the last program, with which routes go
 	work    api.Work
 	// unread: the next program reads the kernel's routes as a whole. read is when that was
 	// done last, and readTook what it took.
@@ -140,9 +141,10 @@ func (r *routes) program() (route.Result, error) {
 	defer since(&r.work.Apply)()
 	begin, stood := time.Now(), r.fib.Stands(delta)
 	res, err := r.fib.Apply(delta, r.opts)
-	if r.mended = nil; stood && res.Changed() {
-		r.mended = []string{r.putBack(res)}
+	if r.mended = nil; stood && !r.ownWork && res.Changed() {
+		r.mended = []string{putBack(res, r.fib.First())}
 	}
+	r.ownWork = r.ownWork && err != nil
 	if r.unread {
 		r.unread, r.read, r.readTook = false, begin, time.Since(begin)
 	}
@@ -174,15 +176,22 @@ func (r *routes) conflicting(o route.Origin) []string {
 }
 
 // putBack says what of routes was put back.
-func (r *routes) putBack(res route.Result) string {
-	n, first := res.Added+res.Replaced+res.Deleted, r.fib.First()
+func putBack(res route.Result, first netip.Prefix) string {
+	n, objects := res.Added+res.Replaced+res.Deleted, "1 next-hop object"
+	if res.NextHops != 1 {
+		objects = fmt.Sprintf("%d next-hop objects", res.NextHops)
+	}
 	switch {
 	case n == 0:
-		return fmt.Sprintf("%d next-hop objects", res.NextHops)
+		return objects
 	case n == 1 && res.NextHops == 0:
 		return fmt.Sprintf("route %s", first)
+	case res.NextHops == 0:
+		return fmt.Sprintf("%d routes, of them %s", n, first)
+	case n == 1:
+		return fmt.Sprintf("route %s and %s", first, objects)
 	}
-	return fmt.Sprintf("%d routes, of them %s, and %d next-hop objects", n, first, res.NextHops)
+	return fmt.Sprintf("%d routes, of them %s, and %s", n, first, objects)
 }
 
 // due is when to plan again even if nothing happens; nil if that is not known.
@@ -205,6 +214,16 @@ func (r *routes) repair() {
 func (r *routes) distrust() {
 	r.unread = true
 	r.fib.Distrust()
+}
+
+// linksChanged says whether netd itself has changed links: the kernel drops what leads by a
+// link that is down for a moment, as for another name. The next program reads all, so that
+// what is put back is not taken for somebody else's doing later.
+func (r *routes) linksChanged(byUs bool) {
+	if byUs {
+		r.ownWork = true
+		r.distrust()
+	}
 }
 
 // since adds the seconds between its call and that of the function that it returns.

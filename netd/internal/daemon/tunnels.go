@@ -17,11 +17,12 @@ type tunnels struct {
 	stood   bool     // the last apply found, or left, all as wanted
 	suspect bool     // somebody may have changed their tables
 	mended  []string // what somebody else had changed, as the last apply found it
+	ownWork bool     // the last apply has changed what nobody had
 }
 
 // apply makes those that the pools, the underlay and the configuration ask for.
 func (t *tunnels) apply(want intent.Intent) error {
-	t.mended = nil
+	t.mended, t.ownWork = nil, false
 	if !hasSource(want) {
 		return nil // No lease yet: what tunnels there are stay.
 	}
@@ -30,7 +31,7 @@ func (t *tunnels) apply(want intent.Intent) error {
 	err := link.ApplyTunnels(t.kernel, t.links)
 	t.mended = t.kernel.Written()
 	if !t.stood || !reflect.DeepEqual(before, t.links) {
-		t.mended = nil
+		t.mended, t.ownWork = nil, len(t.mended) > 0
 	}
 	t.stood = err == nil
 	return err

@@ -45,6 +45,7 @@ type uplinks struct {
 	noRoom              link.Neighbours // what was said that could not be
 	asked               asked           // of the last apply
 	mended              []string        // what somebody else had changed, as the last apply found it
+	ownWork             bool            // the last apply has changed what nobody had
 }
 
 // look takes in what was found beside the links' own states, as far as the configuration
@@ -80,7 +81,7 @@ func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	for i, w := range want.Uplinks {
 		wanted[i] = w.Wanted
 	}
-	u.mended = nil
+	u.mended, u.ownWork = nil, false
 	if err := u.makeRoom(want.Neighbours); err != nil {
 		return false, err
 	}
@@ -92,7 +93,7 @@ func (u *uplinks) apply(want intent.Intent) (changed bool, err error) {
 	u.mended = u.kernel.Written()
 	now := asked{wanted, want.Own, maps.Clone(u.leases)}
 	if !reflect.DeepEqual(u.asked, now) || !slices.EqualFunc(slices.Concat(u.states, u.lans), all, stood) {
-		u.mended = nil // Nobody else's doing: it was not wanted, or could not be, before.
+		u.mended, u.ownWork = nil, len(u.mended) > 0 // It was not wanted, or could not be, before.
 	}
 	u.asked = now
 	u.guard(want, all)
