@@ -1,4 +1,4 @@
-//go:build net || vm
+//go:build net
 
 package daemon_test
 
