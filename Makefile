@@ -69,7 +69,7 @@ test-net: deps bin/again $(call programs,amd64) ## tests on this kernel, in name
 	.ci/tier net -timeout 30m -parallel 4 -exec $(CURDIR)/bin/again
 
 test-vm: deps bin/again bin/vmrun $(call programs,amd64) ## tests in a QEMU guest with the image's kernel
-	.ci/tier vm -timeout 30m -exec "$(CURDIR)/bin/again $(CURDIR)/bin/vmrun"
+	.ci/tier vm -timeout 45m -exec "$(CURDIR)/bin/again $(CURDIR)/bin/vmrun"
 
 test-board: build bin/again build/images/amd64/web.tar build/images/arm64/web.tar ## tests of flashed images on QEMU boards (root)
 	.ci/tier board -timeout 40m -exec $(CURDIR)/bin/again
