@@ -157,8 +157,9 @@ func TestAnnounceAndReload(t *testing.T) {
 	changed := strings.NewReplacer("local-preference = 200", "local-preference = 50", `add-communities = ["no-export"]`, `action = "reject"`,
 		"[[bgp.announce]]\nprefix = \"192.0.2.0/24\"", "[[bgp.announce]]\nprefix = \"198.51.100.1/32\"\nalways = true\ncommunities = [\"65101:7\"]").Replace(string(text))
 	s.must(os.WriteFile(s.config, []byte(changed), 0o644))
+	// The ToRs tell a part of our block, which stays a problem whatever is reloaded.
 	out, err := s.gw["gw-a"].Ask(t.Context(), "reload")
-	if err != nil {
+	if said := fmt.Sprint(out, err); !strings.Contains(said, "in use: ") || !strings.Contains(said, "is announced as 10.64.1.0/28 by AS 65001") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	s.explains("gw-a", "10.64.3.0/26", "10.64.3.0/26: native via 10.0.2.1 dev uplink1", "from-tors/prefer-tor1: local-preference 50")
