@@ -35,6 +35,9 @@ import (
 const (
 	// firstCall is the pause before the first call, in which the peer may be quicker.
 	firstCall = time.Second
+	// startCall is that pause after our start: peers that keep our routes call at once, and
+	// two connections that meet end each other, which may end what they keep.
+	startCall = 3 * time.Second
 	// silentFor is how long a peer may say nothing. GoBGP is Idle for 5 s then.
 	silentFor = 7 * time.Second
 )
@@ -146,7 +149,7 @@ func (c *calls) remove(address string) {
 // run calls whenever GoBGP wants a connection, until ctx ends.
 func (c *call) run(ctx context.Context) {
 	retry := time.Duration(max(1, c.peer.GetTimers().GetConfig().GetConnectRetry())) * time.Second
-	pause := firstCall
+	pause, called := startCall, false
 	for {
 		var due <-chan time.Time
 		if c.wanted.Load() {
@@ -156,9 +159,11 @@ func (c *call) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-c.changed:
-			pause = firstCall
+			if called {
+				pause = firstCall
+			}
 		case <-due:
-			pause = retry
+			pause, called = retry, true
 			c.call(ctx, retry)
 		}
 	}
